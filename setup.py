@@ -1,0 +1,80 @@
+"""Builds posefield, for pip and for colcon (ament_python).
+
+The metadata is here and not in pyproject.toml because the setuptools of ROS 2 Humble's Ubuntu
+does not read it there.
+"""
+
+import re
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+NAME = 'posefield'
+
+
+def read_version() -> str:
+    """The version that the package itself states."""
+    text = (ROOT / 'posefield' / '__init__.py').read_text()
+    return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
+
+
+def shared(folder: str, *patterns: str) -> tuple[str, list[str]]:
+    """Files of one folder that go to share/posefield/<folder>."""
+    files = [name for pattern in patterns for name in glob(f'{folder}/{pattern}')]
+    return f'share/{NAME}/{folder}', sorted(files)
+
+
+PEERS = ['evo', 'pycolmap']
+SIM = ['pybullet']
+
+setup(
+    name=NAME,
+    version=read_version(),
+    description='Relocalization of a camera in a learned map, for ROS 2 and for Python',
+    long_description=(ROOT / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='posefield maintainers',
+    maintainer_email='posefield@users.noreply.github.com',
+    python_requires='>=3.10',
+    packages=[*find_packages(include=[NAME, f'{NAME}.*']), f'{NAME}.nodes'],
+    package_dir={NAME: NAME, f'{NAME}.nodes': 'nodes'},
+    zip_safe=False,
+    install_requires=[
+        'matplotlib',
+        'networkx',
+        'numpy',
+        'opencv-python>=4.8,<5',
+        'rich',
+        'roma',
+        'rosbags>=0.10',
+        'safetensors',
+        'scikit-image',
+        'scipy',
+        'torch>=2.4',
+        'transforms3d',
+        'trimesh',
+        'typer',
+    ],
+    extras_require={
+        'bench': PEERS,
+        'sim': SIM,
+        'test': ['hypothesis', 'pytest', 'ruff', *PEERS, *SIM],
+        'view': ['rerun-sdk'],
+    },
+    entry_points={
+        'console_scripts': [
+            'posefield = posefield.cli.app:main',
+            'bag_player_node = posefield.nodes.bag_player:main',
+            'relocalizer_node = posefield.nodes.relocalizer:main',
+        ],
+    },
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        shared('launch', '*.launch.xml', '*.launch.py'),
+        shared('config', '*.yaml', '*.rviz', '*.json'),
+    ],
+)
