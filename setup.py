@@ -4,9 +4,9 @@ The metadata is here and not in pyproject.toml because the setuptools of ROS 2 H
 does not read it there.
 """
 
-import re
 from glob import glob
 from pathlib import Path
+import re
 
 from setuptools import find_packages, setup
 
