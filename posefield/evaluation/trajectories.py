@@ -1,0 +1,149 @@
+"""Trajectories: TUM files and association by stamp."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from posefield.errors import DataError
+from posefield.geometry.poses import from_quat_xyzw, pose_errors, to_quat_xyzw
+from posefield.storage import atomic_write_text
+
+MAX_GAP_S = 0.05
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Poses over time.
+
+    Attributes:
+        stamps_N: seconds, strictly increasing, float64.
+        poses_N44: rigid transforms, such as T_map_cam.
+    """
+
+    stamps_N: np.ndarray
+    poses_N44: np.ndarray
+
+    def __post_init__(self):
+        if self.poses_N44.shape != (len(self.stamps_N), 4, 4):
+            raise DataError(
+                f'A trajectory needs one 4x4 pose per stamp, found {len(self.stamps_N)} stamps '
+                f'and poses of shape {self.poses_N44.shape}.'
+            )
+        if (np.diff(self.stamps_N) <= 0).any():
+            raise DataError('The stamps of a trajectory must increase strictly.')
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[float, np.ndarray]]) -> 'Trajectory':
+        """Return the trajectory of (stamp, pose) pairs, sorted; the last of equal stamps wins."""
+        by_stamp = dict(pairs)
+        stamps = sorted(by_stamp)
+        poses = [by_stamp[stamp] for stamp in stamps]
+        return cls(np.array(stamps, dtype=np.float64), np.array(poses).reshape(-1, 4, 4))
+
+    def __len__(self) -> int:
+        return len(self.stamps_N)
+
+    def at(self, stamp_s: float, max_gap_s: float = MAX_GAP_S) -> np.ndarray | None:
+        """Return the pose (4, 4) at a stamp: linear in position, slerp in rotation.
+
+        Returns:
+            None where no pose is at most `max_gap_s` away on both sides (one side suffices
+            for a stamp that is exactly there).
+        """
+        after = int(np.searchsorted(self.stamps_N, stamp_s))
+        for index in (after, after - 1):
+            if 0 <= index < len(self) and abs(self.stamps_N[index] - stamp_s) < 1e-6:
+                return self.poses_N44[index]
+        if after == 0 or after == len(self):
+            return None
+        before = after - 1
+        stamps = self.stamps_N[before : after + 1]
+        if stamps[1] - stamp_s > max_gap_s or stamp_s - stamps[0] > max_gap_s:
+            return None
+        share = (stamp_s - stamps[0]) / (stamps[1] - stamps[0])
+        pose = np.eye(4)
+        rotations = Rotation.from_matrix(self.poses_N44[before : after + 1, :3, :3])
+        pose[:3, :3] = Slerp([0.0, 1.0], rotations)(share).as_matrix()
+        ends = self.poses_N44[before : after + 1, :3, 3]
+        pose[:3, 3] = (1 - share) * ends[0] + share * ends[1]
+        return pose
+
+
+def read_tum(path: Path) -> Trajectory:
+    """Read `stamp tx ty tz qx qy qz qw` lines; empty lines and those starting with # are skipped.
+
+    Raises:
+        DataError: for a file that cannot be read, a line that is not 8 finite numbers, a zero
+            quaternion, or no pose at all.
+    """
+    try:
+        lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f'Cannot read the trajectory {path}: {error}.') from error
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith('#'):
+            continue
+        pairs.append(_parse_line(line, f'{path}, line {number}'))
+    if not pairs:
+        raise DataError(f'{path} has no pose, expected lines of: stamp tx ty tz qx qy qz qw.')
+    return Trajectory.from_pairs(pairs)
+
+
+def _parse_line(line: str, where: str) -> tuple[float, np.ndarray]:
+    try:
+        values = np.array([float(word) for word in line.split()])
+    except ValueError as error:
+        raise DataError(f'{where} is not numbers: {error}.') from error
+    if len(values) != 8 or not np.isfinite(values).all():
+        raise DataError(
+            f'{where} must be 8 finite numbers (stamp tx ty tz qx qy qz qw), found {line!r}.'
+        )
+    if np.linalg.norm(values[4:]) < 1e-6:
+        raise DataError(f'{where} has a quaternion of length 0.')
+    return float(values[0]), from_quat_xyzw(values[4:], values[1:4])
+
+
+def write_tum(path: Path, trajectory: Trajectory, comment: str) -> None:
+    """Write a TUM file; the comment says whose pose it is and in which frame."""
+    lines = [f'# {comment}', '# timestamp tx ty tz qx qy qz qw']
+    for stamp_s, pose in zip(trajectory.stamps_N, trajectory.poses_N44, strict=True):
+        lines.append(tum_line(stamp_s, pose))
+    atomic_write_text(Path(path), '\n'.join(lines) + '\n')
+
+
+def tum_line(stamp_s: float, pose: np.ndarray) -> str:
+    """Return one line of a TUM file."""
+    numbers = (*pose[:3, 3], *to_quat_xyzw(pose))
+    return ' '.join([f'{stamp_s:.9f}', *(f'{number:.9f}' for number in numbers)])
+
+
+def trajectory_errors(estimate: Trajectory, truth: Trajectory) -> dict:
+    """Return the absolute trajectory error of the stamps that both cover, without alignment.
+
+    Returns:
+        matched, unmatched (counts), rmse, mean, median, max of `translation` (map units) and
+        `rotation_deg`; the figures are None when nothing matches.
+    """
+    errors = []
+    for stamp_s, pose in zip(estimate.stamps_N, estimate.poses_N44, strict=True):
+        true_pose = truth.at(stamp_s)
+        if true_pose is not None:
+            errors.append(pose_errors(pose, true_pose))
+    figures = {'matched': len(errors), 'unmatched': len(estimate) - len(errors)}
+    for name in ('translation', 'rotation_deg'):
+        values = np.array([getattr(error, name) for error in errors])
+        figures[name] = _statistics(values) if len(values) else None
+    return figures
+
+
+def _statistics(values_N: np.ndarray) -> dict[str, float]:
+    return {
+        'rmse': float(np.sqrt(np.mean(values_N**2))),
+        'mean': float(values_N.mean()),
+        'median': float(np.median(values_N)),
+        'max': float(values_N.max()),
+    }
