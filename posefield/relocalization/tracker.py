@@ -110,6 +110,14 @@ class _Fix:
     median_depth: float | None
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """Where a base should be by now: (4, 4), and (6, 6) in the order of PosePrior."""
+
+    T_map_base: np.ndarray
+    covariance: np.ndarray
+
+
 class LocalizesImages(Protocol):
     """The part of a Localizer that a tracker calls."""
 
@@ -215,17 +223,17 @@ class RelocalizationTracker:
             reason,
         )
 
-    def _predict(self, stamp_s: float, T_odom_base: np.ndarray | None) -> PosePrior | None:
+    def _predict(self, stamp_s: float, T_odom_base: np.ndarray | None) -> Prediction | None:
         if self._anchor is None:
             return None
         return predict(self._anchor, stamp_s, T_odom_base, self.config)
 
-    def _prior(self, predicted: PosePrior | None, T_base_cam: np.ndarray) -> PosePrior | None:
+    def _prior(self, predicted: Prediction | None, T_base_cam: np.ndarray) -> PosePrior | None:
         """Return the predicted camera pose, unless it says too little."""
         if predicted is None:
             return None
-        T_map_cam = predicted.T_map_cam @ T_base_cam
-        lever = T_map_cam[:3, 3] - predicted.T_map_cam[:3, 3]
+        T_map_cam = predicted.T_map_base @ T_base_cam
+        lever = T_map_cam[:3, 3] - predicted.T_map_base[:3, 3]
         covariance = moved_covariance(predicted.covariance, lever)
         if not self._anchor_is_hint:
             depth = self._anchor.median_depth
@@ -309,7 +317,7 @@ class RelocalizationTracker:
 
 def predict(
     fix: _Fix, stamp_s: float, T_odom_base: np.ndarray | None, config: TrackerConfig
-) -> PosePrior:
+) -> Prediction:
     """Return the base pose now: moved by odometry, or where it was, with a grown covariance."""
     depth = 1.0 if fix.median_depth is None else fix.median_depth
     floor = np.array([config.floor_translation * depth] * 3 + [config.floor_rotation] * 3)
@@ -328,7 +336,7 @@ def predict(
     lever = T_map_base[:3, 3] - fix.T_map_base[:3, 3]
     grown = np.array([translation] * 3 + [rotation] * 3)
     covariance = moved_covariance(fix.covariance, lever) + np.diag(floor**2 + grown**2)
-    return PosePrior(T_map_base, covariance)
+    return Prediction(T_map_base, covariance)
 
 
 def moved_covariance(covariance: np.ndarray, lever: np.ndarray) -> np.ndarray:
@@ -338,11 +346,11 @@ def moved_covariance(covariance: np.ndarray, lever: np.ndarray) -> np.ndarray:
     return J @ covariance @ J.T
 
 
-def mahalanobis(predicted: PosePrior, T: np.ndarray, covariance: np.ndarray) -> float:
+def mahalanobis(predicted: Prediction, T: np.ndarray, covariance: np.ndarray) -> float:
     """Return the distance of a pose from a prediction in sigmas of both (6 degrees of freedom)."""
-    R_error = T[:3, :3] @ predicted.T_map_cam[:3, :3].T
+    R_error = T[:3, :3] @ predicted.T_map_base[:3, :3].T
     error = np.concatenate(
-        [T[:3, 3] - predicted.T_map_cam[:3, 3], Rotation.from_matrix(R_error).as_rotvec()]
+        [T[:3, 3] - predicted.T_map_base[:3, 3], Rotation.from_matrix(R_error).as_rotvec()]
     )
     total = predicted.covariance + covariance
     return math.sqrt(max(float(error @ np.linalg.solve(total, error)), 0.0))
