@@ -1,0 +1,37 @@
+# Every goal sets up what it needs by itself; what is up to date is not done again.
+#   make demo [SCENE=folder]   relocalization end to end, on a simulated room or on your photos
+#   make test                  all tests
+#   make lint | format         check or mend the style
+#   make bench                 measure accuracy and speed; writes benchmarks/results/
+#   make docs                  regenerate the tables in docs/ from the code
+#   make setup                 only the environment in .venv
+# PYTHON names the interpreter that a new environment is made of.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint format bench docs setup clean
+.NOTPARALLEL:
+
+demo: setup
+	@.venv/bin/posefield demo relocalization $(if $(SCENE),--scene '$(SCENE)') --out out/demo
+
+test: setup
+	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+
+format: setup
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+setup:
+	@command -v '$(PYTHON)' > /dev/null || { echo \
+	  'error: $(PYTHON) is not there: install Python 3.10 or newer, or name one: make PYTHON=...' \
+	  >&2; exit 1; }
+	@'$(PYTHON)' tools/setup_environment.py
+
+clean:
+	rm -rf .venv build out ros2_ws/build ros2_ws/install ros2_ws/log ros2_ws/generated
