@@ -1,10 +1,11 @@
 """Running a localizer over the frames of a scene."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import logging
 import math
 import time
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from posefield.geometry.images import resize, to_float_rgb, undistort
 from posefield.geometry.poses import perturbed
 from posefield.learning.progress import Progress
 from posefield.relocalization.localization import Localization, PosePrior
-from posefield.relocalization.localizer import Localizer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +26,31 @@ LOGGER = logging.getLogger(__name__)
 MOTION_SHARE = 0.1
 MOTION_DEG = 6.0
 STAGE = 'evaluate'
+
+
+class Rendered(Protocol):
+    """The part of a rendering that evaluation reads: (H, W, 3) colours."""
+
+    image_HW3: np.ndarray
+
+
+class EvaluatedLocalizer(Protocol):
+    """The part of a Localizer that evaluation calls."""
+
+    info: Mapping[str, Any]
+
+    def localize(
+        self, image: np.ndarray, camera: Camera, prior: PosePrior | None = None
+    ) -> Localization:
+        """Return the pose of one image."""
+
+    def refine(
+        self, image: np.ndarray, camera: Camera, T_map_cam_start: np.ndarray
+    ) -> Localization:
+        """Return the pose that the refiners reach from a start pose."""
+
+    def render(self, T_map_cam: np.ndarray, camera: Camera) -> Rendered:
+        """Return what the map shows at a pose."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +97,7 @@ def query_image(
 
 
 def evaluate_map(
-    localizer: Localizer,
+    localizer: EvaluatedLocalizer,
     frames: Sequence[Frame],
     settings: EvaluationSettings,
     progress: Progress,
@@ -128,7 +153,7 @@ class _SequencePrior:
 
 
 def _localize(
-    localizer: Localizer,
+    localizer: EvaluatedLocalizer,
     frame: Frame,
     image: np.ndarray,
     camera: Camera,
@@ -149,7 +174,7 @@ def _localize(
 
 
 def _refine_perturbed(
-    localizer: Localizer,
+    localizer: EvaluatedLocalizer,
     frame: Frame,
     image: np.ndarray,
     camera: Camera,
@@ -169,7 +194,7 @@ def _refine_perturbed(
 
 
 def _result(
-    localizer: Localizer,
+    localizer: EvaluatedLocalizer,
     frame: Frame,
     image: np.ndarray,
     camera: Camera,
@@ -192,7 +217,11 @@ def _result(
 
 
 def view_at(
-    localizer: Localizer, image: np.ndarray, camera: Camera, T_map_cam: np.ndarray, short_side: int
+    localizer: EvaluatedLocalizer,
+    image: np.ndarray,
+    camera: Camera,
+    T_map_cam: np.ndarray,
+    short_side: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the undistorted query and the field's render at a pose, (h, w, 3) float32 each."""
     pinhole_image, pinhole = undistort(to_float_rgb(image), camera)
@@ -202,7 +231,7 @@ def view_at(
 
 
 def render_psnr(
-    localizer: Localizer, image: np.ndarray, camera: Camera, T_map_cam: np.ndarray
+    localizer: EvaluatedLocalizer, image: np.ndarray, camera: Camera, T_map_cam: np.ndarray
 ) -> float:
     """Return the PSNR (dB) of the render at a pose against the query, at field resolution."""
     query, render = view_at(
