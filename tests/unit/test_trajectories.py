@@ -1,6 +1,7 @@
 """TUM files and association by stamp, with evo as the outside referee."""
 
-from evo.core import metrics as evo_metrics, sync
+from evo.core import metrics as evo_metrics
+from evo.core import sync
 from evo.tools import file_interface
 import numpy as np
 import pytest
