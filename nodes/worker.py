@@ -1,0 +1,127 @@
+"""A thread for heavy work, so that the executor never waits for it."""
+
+from collections import deque
+from collections.abc import Callable
+import threading
+from typing import Any
+
+
+class Worker:
+    """Runs items and jobs one after another in its own thread.
+
+    Items (images) wait in a bounded queue that drops the oldest. Jobs (requests that somebody
+    waits for) are never dropped and go first.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], None],
+        queue_size: int,
+        on_error: Callable[[Exception], None],
+        name: str,
+    ):
+        """Start the thread.
+
+        Args:
+            work: what to do with an item.
+            queue_size: items that may wait.
+            on_error: told of every exception that `work` raises; the thread goes on.
+            name: of the thread.
+        """
+        self._work = work
+        self._on_error = on_error
+        self._queue_size = queue_size
+        self._items: deque[Any] = deque()
+        self._jobs: deque[tuple[Callable[[], Any], _Answer]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, item: Any) -> None:
+        """Queue an item, dropping the oldest where the queue is full."""
+        with self._wake:
+            if self._stopping:
+                return
+            if len(self._items) >= self._queue_size:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self._wake.notify()
+
+    def run(self, job: Callable[[], Any]) -> Any:
+        """Run a job in the thread before any waiting item; wait for it and return its result.
+
+        Raises:
+            WorkerStopped: when the worker stops first.
+            Exception: whatever the job raises.
+        """
+        answer = _Answer()
+        with self._wake:
+            if self._stopping:
+                raise WorkerStopped('The worker has stopped.')
+            self._jobs.append((job, answer))
+            self._wake.notify()
+        answer.done.wait()
+        if answer.error is not None:
+            raise answer.error
+        return answer.result
+
+    def clear(self) -> None:
+        """Forget the waiting items."""
+        with self._wake:
+            self._items.clear()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Drop what waits, let the thread end and tell whether it did within the time."""
+        with self._wake:
+            self._stopping = True
+            self._items.clear()
+            for _, answer in self._jobs:
+                answer.fail(WorkerStopped('The worker has stopped.'))
+            self._jobs.clear()
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._stopping or self._jobs or self._items):
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                job, answer = self._jobs.popleft() if self._jobs else (None, None)
+                item = self._items.popleft() if job is None else None
+            if job is not None:
+                answer.settle(job)
+                continue
+            try:
+                self._work(item)
+            except Exception as error:
+                self._on_error(error)
+
+
+class WorkerStopped(Exception):
+    """A job was not run because its worker stopped."""
+
+
+class _Answer:
+    """The result of a job, on its way to the thread that waits for it."""
+
+    def __init__(self):
+        self.done = threading.Event()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def settle(self, job: Callable[[], Any]) -> None:
+        try:
+            self.result = job()
+        except Exception as error:
+            self.error = error
+        self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self.done.set()
