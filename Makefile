@@ -28,8 +28,8 @@ format: setup
 	@.venv/bin/ruff format
 
 setup:
-	@command -v '$(PYTHON)' > /dev/null || { echo \
-	  'error: $(PYTHON) is not there: install Python 3.10 or newer, or name one: make PYTHON=...' \
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { echo \
+	  'error: $(PYTHON) is missing or older than 3.10: install Python, or name one: make PYTHON=...' \
 	  >&2; exit 1; }
 	@'$(PYTHON)' tools/setup_environment.py
 

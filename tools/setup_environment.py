@@ -8,8 +8,6 @@ posefield is installed from the checkout, so that nothing has to be sourced afte
 inputs have not changed since they last succeeded are skipped. Needs only the standard library.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import fcntl
@@ -88,6 +86,7 @@ def has_usable_environment(project: Project) -> bool:
 
 def make_environment(project: Project) -> None:
     """Make .venv, over the system's packages where those include ROS 2 or torch."""
+    shutil.rmtree(project.messages_build, ignore_errors=True)
     command = [project.base_python, '-m', 'venv', '--clear', str(project.venv)]
     has_torch = [project.base_python, '-c', 'import importlib.metadata as m; m.version("torch")']
     if project.ros_distro or subprocess.run(has_torch, capture_output=True).returncode == 0:
@@ -173,10 +172,10 @@ def build_messages(project: Project) -> None:
         generator = str(project.root / 'tools' / 'generate_tf2_msgs.py')
         run_tool(project, [project.python, generator, str(project.tf2_msgs)])
         sources.append(str(project.tf2_msgs))
-    build = project.root / 'build'
-    command = [project.python, '-m', 'colcon', '--log-base', str(build / 'colcon_log'), 'build']
+    build = project.messages_build
+    command = [project.python, '-m', 'colcon', '--log-base', str(build / 'log'), 'build']
     command += ['--merge-install', '--install-base', str(project.venv)]
-    command += ['--build-base', str(build / 'messages'), '--base-paths', *sources]
+    command += ['--build-base', str(build), '--base-paths', *sources]
     command += ['--cmake-args', '-DBUILD_TESTING=OFF', f'-DPython3_EXECUTABLE={project.python}']
     run_tool(project, command)
     run_tool(project, [project.python, '-c', CHECK_IMPORTS])
@@ -237,7 +236,7 @@ def set_up(project: Project) -> None:
     if is_usable and all(stamps.get(step.name) == step.inputs for step in steps):
         return
     require_tools()
-    print(f'Setting up {project.venv}, ROS 2 from {project.source} (log: {project.log})')
+    print(f'Setting up {project.venv} with {project.source} (log: {project.log})')
     if not is_usable:
         print(f'making the environment with {project.base_python}', flush=True)
         make_environment(project)

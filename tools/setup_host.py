@@ -1,7 +1,5 @@
 """What the set-up finds on the machine, and how it runs other tools there."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 import importlib.util
 import os
@@ -44,7 +42,7 @@ class Project:
     @property
     def source(self) -> str:
         """Where ROS 2 comes from, as the stamps record it."""
-        return f'ROS 2 {self.ros_distro}' if self.ros_distro else 'wheels'
+        return f'ROS 2 {self.ros_distro}' if self.ros_distro else 'ROS 2 wheels'
 
     @property
     def venv(self) -> Path:
@@ -65,6 +63,11 @@ class Project:
     def tf2_msgs(self) -> Path:
         """The generated source of tf2_msgs; exists only where no installed package has it."""
         return self.root / 'ros2_ws' / 'generated' / 'tf2_msgs'
+
+    @property
+    def messages_build(self) -> Path:
+        """Where the messages are compiled."""
+        return self.root / 'build' / 'messages'
 
     @property
     def log(self) -> Path:
@@ -172,11 +175,6 @@ def run_tool(project: Project, command: list[str]) -> None:
 
 def require_tools() -> None:
     """Check for what no wheel brings, before anything is downloaded."""
-    if sys.version_info < OLDEST_PYTHON:
-        raise SetupError(
-            f'{sys.executable} is Python {sys.version.split()[0]}, but 3.10 or newer is needed: '
-            'install one and name it, as in make PYTHON=python3.12'
-        )
     version = f'{sys.version_info[0]}.{sys.version_info[1]}'
     if not all(importlib.util.find_spec(module) for module in ('venv', 'ensurepip')):
         raise SetupError(
