@@ -23,7 +23,6 @@ import time
 from typing import IO
 
 from setup_host import (
-    OLDEST_PYTHON,
     Project,
     SetupError,
     find_project,
@@ -31,6 +30,7 @@ from setup_host import (
     run_tool,
 )
 
+OLDEST_PYTHON = (3, 10)
 TORCH = '2.13.0'
 OLDEST_TORCH = (2, 4)
 TORCH_CPU_INDEX = 'https://download.pytorch.org/whl/cpu'

@@ -10,7 +10,6 @@ import sys
 import sysconfig
 import time
 
-OLDEST_PYTHON = (3, 10)
 # Variables of an outer make or of another environment that must not reach the tools started here.
 FOREIGN_VARIABLES = (
     'MAKEFLAGS',
