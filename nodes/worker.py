@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 import threading
 from typing import Any
 
@@ -25,14 +26,14 @@ class Worker:
         Args:
             work: what to do with an item.
             queue_size: items that may wait.
-            on_error: told of every exception that `work` raises; the thread goes on.
+            on_error: told of every exception of `work` and of posted jobs; the thread goes on.
             name: of the thread.
         """
         self._work = work
         self._on_error = on_error
         self._queue_size = queue_size
         self._items: deque[Any] = deque()
-        self._jobs: deque[tuple[Callable[[], Any], _Answer]] = deque()
+        self._jobs: deque[tuple[Callable[[], None], _Answer | None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self.dropped = 0
@@ -58,15 +59,24 @@ class Worker:
             Exception: whatever the job raises.
         """
         answer = _Answer()
-        with self._wake:
-            if self._stopping:
-                raise WorkerStopped('The worker has stopped.')
-            self._jobs.append((job, answer))
-            self._wake.notify()
+        if not self._add_job(lambda: answer.settle(job), answer):
+            raise WorkerStopped('The worker has stopped.')
         answer.done.wait()
         if answer.error is not None:
             raise answer.error
         return answer.result
+
+    def post(self, job: Callable[[], None]) -> None:
+        """Run a job in the thread before any waiting item, without waiting for it."""
+        self._add_job(job, None)
+
+    def _add_job(self, job: Callable[[], None], answer: '_Answer | None') -> bool:
+        with self._wake:
+            if self._stopping:
+                return False
+            self._jobs.append((job, answer))
+            self._wake.notify()
+            return True
 
     def clear(self) -> None:
         """Forget the waiting items."""
@@ -79,7 +89,8 @@ class Worker:
             self._stopping = True
             self._items.clear()
             for _, answer in self._jobs:
-                answer.fail(WorkerStopped('The worker has stopped.'))
+                if answer is not None:
+                    answer.fail(WorkerStopped('The worker has stopped.'))
             self._jobs.clear()
             self._wake.notify()
         self._thread.join(timeout_s)
@@ -92,13 +103,12 @@ class Worker:
                     self._wake.wait()
                 if self._stopping:
                     return
-                job, answer = self._jobs.popleft() if self._jobs else (None, None)
-                item = self._items.popleft() if job is None else None
-            if job is not None:
-                answer.settle(job)
-                continue
+                if self._jobs:
+                    job, _ = self._jobs.popleft()
+                else:
+                    job = partial(self._work, self._items.popleft())
             try:
-                self._work(item)
+                job()
             except Exception as error:
                 self._on_error(error)
 

@@ -203,9 +203,7 @@ class RelocalizationTracker:
         if self._anchor is not None and self._anchor.stamp_s is None:
             self._anchor = replace(self._anchor, stamp_s=stamp_s, T_odom_base=T_odom_base)
         predicted = self._predict(stamp_s, T_odom_base)
-        localization = self._localizer.localize(
-            image, camera, self._prior(predicted, T_base_cam)
-        )
+        localization = self._localizer.localize(image, camera, self._prior(predicted, T_base_cam))
         fix = self._fix(localization, stamp_s, T_odom_base, T_base_cam)
         distance = None
         if predicted is not None and not self._anchor_is_hint:

@@ -88,6 +88,17 @@ def test_jobs_go_first_and_return_or_raise(bench):
         bench.worker.run(fail)
 
 
+def test_posted_jobs_run_in_order_and_their_errors_are_told(bench):
+    seen = []
+    bench.hold_with(0)
+    bench.worker.post(lambda: seen.append('first'))
+    bench.worker.post(lambda: 1 / 0)
+    bench.gate.set()
+    bench.worker.run(lambda: seen.append('last'))
+    assert seen == ['first', 'last']
+    assert [type(e) for e in bench.errors] == [ZeroDivisionError]
+
+
 def test_clear_forgets_what_waits(bench):
     bench.hold_with(0)
     bench.worker.submit(1)

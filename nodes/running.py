@@ -1,0 +1,55 @@
+"""The life of a node's process: from arguments to exit code."""
+
+from collections.abc import Callable, Sequence
+import sys
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
+
+from posefield.errors import PosefieldError
+
+# One thread for topics, one for a service that waits for the worker, one for TF.
+THREADS = 3
+
+
+def run(
+    make_node: Callable[[], Node],
+    work: Callable[[Node, MultiThreadedExecutor], int],
+    args: Sequence[str] | None = None,
+) -> int:
+    """Run a node until it ends or is interrupted and return the exit code of the process.
+
+    Args:
+        make_node: the node's constructor.
+        work: spins the node; its return value is the exit code.
+        args: command line; None takes sys.argv.
+    """
+    rclpy.init(args=args)
+    node = executor = None
+    try:
+        node = make_node()
+        executor = MultiThreadedExecutor(num_threads=THREADS)
+        executor.add_node(node)
+        return work(node, executor)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except PosefieldError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        if executor is not None:
+            executor.shutdown(timeout_sec=2.0)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def spin_lifecycle(node: LifecycleNode, executor: MultiThreadedExecutor, autostart: bool) -> int:
+    """Bring a lifecycle node up where asked to, spin it, and return the exit code."""
+    success = TransitionCallbackReturn.SUCCESS
+    if autostart and (node.trigger_configure() != success or node.trigger_activate() != success):
+        return 1
+    executor.spin()
+    return 0
