@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 import setup_environment as setup
 import setup_host as host
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 EXPORTED = (
     'set_target_properties(a PROPERTIES INTERFACE_INCLUDE_DIRECTORIES '
