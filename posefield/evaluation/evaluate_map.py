@@ -29,9 +29,11 @@ STAGE = 'evaluate'
 
 
 class Rendered(Protocol):
-    """The part of a rendering that evaluation reads: (H, W, 3) colours."""
+    """The part of a rendering that evaluation reads."""
 
     image_HW3: np.ndarray
+    depth_HW: np.ndarray
+    opacity_HW: np.ndarray
 
 
 class EvaluatedLocalizer(Protocol):
@@ -239,6 +241,14 @@ def render_psnr(
     )
     mean_square = float(np.mean((query - render) ** 2))
     return -10 * math.log10(max(mean_square, 1e-10))
+
+
+def median_depth_at(localizer: EvaluatedLocalizer, camera: Camera, T_map_cam: np.ndarray) -> float:
+    """Return the median depth of what the map shows at a pose; 0 where it shows nothing."""
+    short_side = int(localizer.info['field_short_side'])
+    rendering = localizer.render(T_map_cam, camera.pinhole().with_short_side(short_side))
+    depths = rendering.depth_HW[rendering.opacity_HW > 0.5]
+    return float(np.median(depths)) if depths.size else 0.0
 
 
 def _shown(results: Sequence[FrameResult]) -> dict[str, float]:

@@ -1,0 +1,57 @@
+"""posefield demo: the main job end to end, through real ROS 2 topics."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posefield.cli.importing import SceneFormat
+from posefield.cli.maps import Preset
+
+
+class DemoKind(str, Enum):
+    """What can be demonstrated."""
+
+    RELOCALIZATION = 'relocalization'
+
+
+def demo(
+    kind: Annotated[DemoKind, typer.Argument(help='Which job.')] = DemoKind.RELOCALIZATION,
+    scene: Annotated[
+        Path | None,
+        typer.Option('--scene', help='Photos to use instead of a simulated room.'),
+    ] = None,
+    scene_format: Annotated[
+        SceneFormat, typer.Option('--format', help='Format of --scene; auto looks.')
+    ] = SceneFormat.AUTO,
+    out: Annotated[Path, typer.Option('--out', help='Folder for everything made.')] = Path(
+        'out/demo'
+    ),
+    minutes: Annotated[
+        float, typer.Option('--minutes', min=0.01, help='Time to learn the map.')
+    ] = 3.0,
+    frames: Annotated[int, typer.Option('--frames', min=2, help='Longest drive, in images.')] = 60,
+    preset: Annotated[Preset, typer.Option('--preset', help='Size of the map.')] = Preset.AUTO,
+    seed: Annotated[int, typer.Option('--seed')] = 0,
+    quiet: Annotated[bool, typer.Option('--quiet', help='No progress bar.')] = False,
+) -> None:
+    """Learn a map, drive through it with the relocalizer node running, and report.
+
+    Makes or imports a scene, learns a map from its train split, records its test split as a bag,
+    plays that through ROS 2 topics to the relocalizer node, listens to what the node publishes
+    from another process, and writes metrics.json, poses.tum and report.html.
+    """
+    from posefield.cli.demo_run import DemoSettings, run_demo
+
+    settings = DemoSettings(
+        scene=scene,
+        scene_format=scene_format,
+        out=out,
+        minutes=minutes,
+        frames=frames,
+        preset=preset.value,
+        seed=seed,
+        quiet=quiet,
+    )
+    typer.echo(run_demo(settings))

@@ -1,0 +1,144 @@
+"""posefield scene: make and check scenes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posefield.cli.importing import ImportOptions, SceneFormat
+
+app = typer.Typer(help='Make and check scenes.', no_args_is_help=True)
+
+
+@app.command('import')
+def import_command(
+    source: Annotated[Path, typer.Argument(help='Folder or file of the foreign scene, or a bag.')],
+    out: Annotated[Path, typer.Option('--out', help='Scene folder to write.')],
+    scene_format: Annotated[
+        SceneFormat, typer.Option('--format', help='Format of the source; auto looks.')
+    ] = SceneFormat.AUTO,
+    hold_out: Annotated[
+        int | None,
+        typer.Option(
+            '--hold-out',
+            min=0,
+            help='Keep every N-th image, starting with the first, for testing; 0 keeps none. '
+            'Default: the splits of the source, or 6.',
+        ),
+    ] = None,
+    poses: Annotated[
+        Path | None, typer.Option('--poses', help='7-Scenes: file of SfM pseudo ground truth.')
+    ] = None,
+    split_file: Annotated[
+        Path | None, typer.Option('--split-file', help='7-Scenes: JSON with train and test lists.')
+    ] = None,
+    split_name: Annotated[
+        str | None, typer.Option('--split-name', help='Which split of the split file.')
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option('--images', help='COLMAP: folder of the images.')
+    ] = None,
+    image_topic: Annotated[
+        str | None, typer.Option('--image', help='Bag: image topic, raw or compressed.')
+    ] = None,
+    camera_info_topic: Annotated[
+        str | None, typer.Option('--camera-info', help='Bag: camera_info topic.')
+    ] = None,
+    pose_topic: Annotated[
+        str | None, typer.Option('--pose', help='Bag: topic of camera poses; default TF.')
+    ] = None,
+    map_frame: Annotated[
+        str, typer.Option('--map-frame', help='Bag: TF frame in which the poses are.')
+    ] = 'map',
+    metric: Annotated[
+        bool, typer.Option('--metric', help='The poses are in metres (formats that do not say).')
+    ] = False,
+) -> None:
+    """Import photos with poses, or a bag, as a scene."""
+    from posefield.cli.importing import import_scene
+
+    options = ImportOptions(
+        hold_out=hold_out,
+        poses=poses,
+        split_file=split_file,
+        split_name=split_name,
+        images=images,
+        image_topic=image_topic,
+        camera_info_topic=camera_info_topic,
+        pose_topic=pose_topic,
+        map_frame=map_frame,
+        metric=metric,
+    )
+    scene = import_scene(source, scene_format, options).save(out)
+    if scene.skipped:
+        typer.echo(
+            f'warning: {len(scene.skipped)} images were skipped (no file or no pose), '
+            f'such as {scene.skipped[0]}.',
+            err=True,
+        )
+    typer.echo(f'{out}: {describe_splits(scene)}')
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option('--out', help='Scene folder to write.')],
+    seed: Annotated[int, typer.Option('--seed', help='Of furniture, textures and paths.')] = 0,
+    train_views: Annotated[int, typer.Option('--train-views', min=2)] = 60,
+    test_views: Annotated[int, typer.Option('--test-views', min=1)] = 24,
+    width: Annotated[int, typer.Option('--width', min=16, help='Pixels.')] = 320,
+    height: Annotated[int, typer.Option('--height', min=16, help='Pixels.')] = 240,
+) -> None:
+    """Render a furnished room with exact poses: one camera path to learn, another to test."""
+    from posefield.data.simulate import simulate_scene
+
+    scene = simulate_scene(
+        out,
+        seed=seed,
+        train_views=train_views,
+        test_views=test_views,
+        width=width,
+        height=height,
+    )
+    typer.echo(f'{out}: {describe_splits(scene)}')
+
+
+@app.command()
+def info(
+    scene: Annotated[Path, typer.Argument(help='Scene folder.')],
+    check: Annotated[bool, typer.Option('--check', help='Open every image.')] = False,
+) -> None:
+    """Say what is in a scene; fails when it cannot be used."""
+    from posefield.data.scene import Scene
+    from posefield.evaluation.scene_scale import point_of_interest, scene_scale
+
+    loaded = Scene.load(scene)
+    poses = [frame.T_map_cam for frame in loaded.frames if frame.T_map_cam is not None]
+    cameras = {frame.camera for frame in loaded.frames}
+    if check:
+        for frame in loaded.frames:
+            frame.read_image()
+    typer.echo(f'{scene}: {describe_splits(loaded)}')
+    typer.echo(f'posed images   {len(poses)}')
+    typer.echo(f'skipped        {len(loaded.skipped)}')
+    for camera in sorted(cameras, key=lambda camera: (camera.width, camera.height, camera.fx)):
+        typer.echo(
+            f'camera         {camera.width}x{camera.height} {camera.model}, '
+            f'fx {camera.fx:.2f}, fy {camera.fy:.2f}, cx {camera.cx:.2f}, cy {camera.cy:.2f}'
+        )
+    x, y, z = point_of_interest(poses_array(poses))
+    typer.echo(f'units          {loaded.units}')
+    typer.echo(f'scale          {scene_scale(poses):.3f} (mean distance to the point looked at)')
+    typer.echo(f'looked at      {x:.3f} {y:.3f} {z:.3f}')
+
+
+def poses_array(poses: list):
+    """Return poses stacked, (N, 4, 4)."""
+    import numpy as np
+
+    return np.asarray(poses)
+
+
+def describe_splits(scene) -> str:
+    """Return `91 images (84 train, 7 test)`."""
+    splits = ', '.join(f'{len(names)} {split}' for split, names in scene.splits.items())
+    return f'{len(scene.frames)} images ({splits})'
