@@ -171,3 +171,10 @@ def test_every_interface_is_built_and_used():
     for path in interfaces:
         assert path.relative_to(REPOSITORY / 'msg').as_posix() in built
         assert re.search(rf'\b{path.stem}\b', nodes), f'no node uses {path.name}'
+
+
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
+def test_links_lead_somewhere(page):
+    links = re.findall(r'\]\((?!https?:)([^)#]+)', (REPOSITORY / page).read_text())
+    assert links
+    assert [link for link in links if not (REPOSITORY / link).exists()] == []
