@@ -209,9 +209,9 @@ def _refuse_to_replace(path: Path, kinds: set[str]) -> None:
             f"{path} has files that are not posefield's; choose another folder or empty it."
         )
     if kinds and not kinds & found:
-        old, new = ' and a '.join(sorted(found)), ' and a '.join(sorted(kinds))
+        old, new = (' and a '.join(sorted(names)) for names in (found, kinds))
         raise BundleError(
-            f'{path} holds a {old}, which a {new} would replace; choose another folder or remove it.'
+            f'{path} holds a {old}, which a {new} would replace; choose another folder.'
         )
 
 

@@ -1,0 +1,33 @@
+"""Where tensors live."""
+
+import torch
+
+from posefield.errors import LearningError
+
+
+def select_device(name: str = 'auto') -> torch.device:
+    """Return the device that a user named.
+
+    Args:
+        name: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        LearningError: when the name is unknown or that GPU is not there.
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if name == 'cpu':
+        return torch.device('cpu')
+    kind, _, index = name.partition(':')
+    if kind != 'cuda' or not (index.isdecimal() or name == 'cuda'):
+        raise LearningError(f'Unknown device {name!r}, expected auto, cpu, cuda or cuda:N.')
+    if not torch.cuda.is_available():
+        built = 'found no GPU' if torch.version.cuda else 'was built without CUDA'
+        raise LearningError(f'Device {name!r} was asked for but torch {built}; use cpu or auto.')
+    count = torch.cuda.device_count()
+    if index and int(index) >= count:
+        raise LearningError(
+            f'Device {name!r} was asked for but there are {count} GPUs, cuda:0 to '
+            f'cuda:{count - 1}.'
+        )
+    return torch.device(name)
