@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import count
 import os
+import sys
 import time
 
 import pytest
@@ -16,8 +17,9 @@ DOMAINS = count(os.getpid())
 class Graph:
     """A context, an executor that spins in the test's thread, and a plain node to talk from."""
 
-    def __init__(self, domain: int):
-        self.domain = domain
+    def __init__(self, capture: pytest.CaptureFixture):
+        self._capture = capture
+        self._log = ''
         self.executor = MultiThreadedExecutor(num_threads=3)
         self.nodes = []
 
@@ -40,6 +42,20 @@ class Graph:
         """Spin for a while, to see that something does not happen."""
         self.spin_until(lambda: False, seconds)
 
+    @property
+    def log(self) -> str:
+        """What all nodes have logged to the console so far."""
+        self._log += self._capture.readouterr().err
+        return self._log
+
+    def logged(self, *words: str, timeout_s: float = 5.0) -> bool:
+        """Spin until one line of the log has all these words."""
+
+        def found() -> bool:
+            return any(all(word in line for word in words) for line in self.log.splitlines())
+
+        return self.spin_until(found, timeout_s)
+
     def call(self, client, request, timeout_s: float = 10.0):
         """Return the service's response."""
         assert self.spin_until(client.service_is_ready, timeout_s), client.srv_name
@@ -49,20 +65,19 @@ class Graph:
 
 
 @pytest.fixture
-def ros_environment(monkeypatch) -> int:
+def ros_environment(monkeypatch) -> None:
     """A fresh domain on this machine only, for this process and its children."""
-    domain = 1 + next(DOMAINS) % 100
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + next(DOMAINS) % 100))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    return domain
 
 
 @pytest.fixture
-def graph(ros_environment) -> Iterator[Graph]:
+def graph(ros_environment, capfd) -> Iterator[Graph]:
     """A spinning ROS 2 graph."""
     rclpy.init()
-    graph = Graph(ros_environment)
+    graph = Graph(capfd)
     yield graph
+    sys.stderr.write(graph.log)
     for node in graph.nodes:
         graph.executor.remove_node(node)
         node.destroy_node()

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from support.fake_localizer import FakeLocalizer, localization
 
 from posefield.geometry.camera import Camera
 from posefield.geometry.poses import invert
@@ -13,6 +12,7 @@ from posefield.relocalization.tracker import (
     TrackingState,
     moved_covariance,
 )
+from support.fake_localizer import FakeLocalizer, localization
 
 CAMERA = Camera(8, 6, 10.0, 10.0, 3.5, 2.5)
 IMAGE = np.zeros((6, 8, 3), np.uint8)
