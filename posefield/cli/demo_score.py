@@ -115,7 +115,7 @@ def drive_results(
             result = replace(
                 result,
                 localization=localization,
-                seconds=entry['received_s'] - arrivals.get(stamp_ns, entry['received_s']),
+                seconds=_seconds(entry, arrivals.get(stamp_ns)),
                 psnr=render_psnr(
                     localizer, frame.read_image(), frame.camera, localization.T_map_cam
                 ),
@@ -123,6 +123,13 @@ def drive_results(
             )
         results.append(result)
     return results
+
+
+def _seconds(entry: dict[str, Any], arrived_s: float | None) -> float:
+    """Return the time from image to result; the node's own where the arrival was not seen."""
+    if arrived_s is None:
+        return entry['latency_s'] or 0.0
+    return entry['received_s'] - arrived_s
 
 
 def localization_from(entry: dict[str, Any], median_depth: float) -> Localization:
