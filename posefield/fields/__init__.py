@@ -1,1 +1,1 @@
-
+"""Neural fields: encodings, sampling, compositing and the networks that explain images."""
