@@ -73,11 +73,10 @@ class RelocalizerNode(LifecycleNode):
         """
         super().__init__('relocalizer', **options)
         self._loader = loader
-        self.parameters = declare(self, RelocalizerParameters)
         self._warnings = ThrottledWarnings(self.get_logger())
         self._statistics = RunningStatistics()
         self._localizer: Any = None
-        self._map = self.parameters.map
+        self._map = ''
         self._transforms: Transforms | None = None
         self._output: PoseOutput | None = None
         self._tracker: RelocalizationTracker | None = None
@@ -90,6 +89,8 @@ class RelocalizerNode(LifecycleNode):
         self._epoch = object()
         # One that waits for the worker blocks its own group only.
         self._waiting_group = MutuallyExclusiveCallbackGroup()
+        # Last, because a bad value ends here, and what exists then is destroyed.
+        self.parameters = declare(self, RelocalizerParameters)
         if hasattr(self, 'add_post_set_parameters_callback'):
             self.add_post_set_parameters_callback(self._on_parameters_set)
 
@@ -376,10 +377,12 @@ class RelocalizerNode(LifecycleNode):
         )
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(
+    args: Sequence[str] | None = None, loader: Callable[[str, str], Any] = load_localizer
+) -> int:
     """Run the node; 0 after Ctrl-C, 1 where it cannot be configured."""
     return run(
-        RelocalizerNode,
+        lambda: RelocalizerNode(loader),
         lambda node, executor: spin_lifecycle(node, executor, node.parameters.autostart),
         args,
     )
