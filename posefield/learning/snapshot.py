@@ -50,8 +50,9 @@ def load_modules(stage: Stage, checkpoint: Checkpoint) -> None:
         try:
             module.load_state_dict(_below(checkpoint.tensors, f'module.{name}.'))
         except RuntimeError as error:
+            reason = ' '.join(str(error).split())
             raise LearningError(
-                f'The checkpoint of stage {stage.name} does not fit its module {name}: {error}'
+                f'The checkpoint of stage {stage.name} does not fit its module {name}: {reason}'
             ) from error
 
 

@@ -1,0 +1,79 @@
+"""Schedules and devices."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+import torch
+
+from posefield.errors import LearningError
+from posefield.learning.devices import select_device
+from posefield.learning.schedules import Constant, Cosine, Exponential
+
+
+@pytest.mark.parametrize('kind', [Cosine, Exponential])
+@given(
+    final=st.floats(1e-4, 1.0),
+    warm_up=st.floats(0.0, 0.9),
+    start=st.floats(0.0, 1.0),
+    a=st.floats(0.0, 1.0),
+    b=st.floats(0.0, 1.0),
+)
+def test_a_schedule_rises_to_one_then_falls_to_its_end(kind, final, warm_up, start, a, b):
+    schedule = kind(final=final, warm_up=warm_up, start=start)
+    assert schedule(1.0) == pytest.approx(final)
+    assert schedule(warm_up) == pytest.approx(1.0)
+    if warm_up > 0:
+        assert schedule(0.0) == pytest.approx(start)
+    a, b = sorted((a, b))
+    if b < warm_up:
+        assert schedule(a) <= schedule(b) + 1e-12
+    if a >= warm_up:
+        assert schedule(a) >= schedule(b) - 1e-12
+
+
+def test_half_way():
+    assert Cosine(final=0.0)(0.5) == pytest.approx(0.5)
+    assert Exponential(final=0.01)(0.5) == pytest.approx(0.1)
+    assert Constant()(0.5) == 1.0
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: Cosine(final=1.5),
+        lambda: Cosine(warm_up=1.0),
+        lambda: Exponential(start=-0.1),
+        lambda: Exponential(final=0.0),
+        lambda: Cosine(final=float('nan')),
+    ],
+)
+def test_impossible_schedules_are_refused(make):
+    with pytest.raises(LearningError, match='schedule'):
+        make()
+
+
+def _pretend(monkeypatch, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+
+
+def test_devices_with_gpus(monkeypatch):
+    _pretend(monkeypatch, 2)
+    names = ('auto', 'cpu', 'cuda', 'cuda:1')
+    assert [str(select_device(name)) for name in names] == ['cuda', 'cpu', 'cuda', 'cuda:1']
+    with pytest.raises(LearningError, match="'cuda:2' was asked for but there are 2 GPUs"):
+        select_device('cuda:2')
+
+
+def test_devices_without_gpus(monkeypatch):
+    _pretend(monkeypatch, 0)
+    assert str(select_device('auto')) == str(select_device('cpu')) == 'cpu'
+    for name in ('cuda', 'cuda:0'):
+        with pytest.raises(LearningError, match=f'{name!r} was asked for but torch .*use cpu'):
+            select_device(name)
+
+
+@pytest.mark.parametrize('name', ['', 'gpu', 'cuda:', 'cuda:x', 'cuda:-1', 'cpu:0', 'Cuda'])
+def test_unknown_devices_are_refused(name):
+    with pytest.raises(LearningError, match='Unknown device .* expected auto, cpu, cuda'):
+        select_device(name)
