@@ -8,8 +8,8 @@ import typer
 
 app = typer.Typer(help='Look into maps and models.', no_args_is_help=True)
 
-# Index file -> what it makes of the folder, and the newest schema of each.
-INDEX_FILES = {'map.json': 'map', 'model.json': 'model', 'scene.json': 'scene'}
+# Index file -> the kind of folder it makes.
+INDEX_FILES = {'map.json': 'map', 'scene.json': 'scene'}
 
 
 @app.callback()
@@ -37,6 +37,17 @@ def info(
         typer.echo(f'  {name:<24} {size / 1e6:.3f} MB')
 
 
+def newest_schema(kind: str) -> int:
+    """Return the newest schema of a kind of bundle that this version reads."""
+    if kind == 'map':
+        from posefield.relocalization.map_bundle import MAP_SCHEMA
+
+        return MAP_SCHEMA
+    from posefield.data.scene import SCENE_SCHEMA
+
+    return SCENE_SCHEMA
+
+
 def read_bundle(folder: Path) -> tuple[dict, dict[str, int]]:
     """Return the index of a bundle and the bytes of each file; a scene's images are added up.
 
@@ -44,11 +55,12 @@ def read_bundle(folder: Path) -> tuple[dict, dict[str, int]]:
         BundleError: when the folder is no bundle, or one that this version cannot read.
     """
     from posefield.errors import BundleError
-    from posefield.storage import read_json
+    from posefield.storage import read_json, recover_folder
 
+    recover_folder(folder)
     for name, kind in INDEX_FILES.items():
         if (folder / name).is_file():
-            index = read_json(folder / name, schema=_newest_schema(kind), kind=kind)
+            index = read_json(folder / name, schema=newest_schema(kind), kind=kind)
             break
     else:
         raise BundleError(f'{folder} is no bundle: expected one of {", ".join(INDEX_FILES)}.')

@@ -67,23 +67,29 @@ def train(
 ) -> None:
     """Learn a map from the train split of a scene. Ctrl-C saves a checkpoint and stops."""
     from posefield.data.scene import Scene
+    from posefield.errors import LearningInterrupted
     from posefield.learning.interrupt import stop_on_interrupt
     from posefield.learning.progress import make_progress
     from posefield.relocalization.mapping import build_map
 
     loaded = Scene.load(scene)
     with stop_on_interrupt() as stop:
-        build_map(
-            loaded,
-            preset.value,
-            out,
-            device=device,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
-            progress=make_progress(quiet),
-            stop=stop,
-        )
+        try:
+            build_map(
+                loaded,
+                preset.value,
+                out,
+                device=device,
+                minutes=minutes,
+                seed=seed,
+                resume=resume,
+                progress=make_progress(quiet),
+                stop=stop,
+            )
+        except LearningInterrupted as interruption:
+            raise LearningInterrupted(
+                f'{interruption} The same command with --resume goes on.'
+            ) from interruption
     typer.echo(f'{out}: map of {len(loaded.split("train"))} images')
 
 

@@ -5,7 +5,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-from support.fake_localizer import FakeLocalizer
 
 from posefield.cli.demo_run import drive_frames
 from posefield.cli.demo_score import score_drive, stamp_keys
@@ -14,6 +13,7 @@ from posefield.data.scene import Frame, Scene
 from posefield.errors import DataError
 from posefield.geometry.camera import Camera
 from posefield.geometry.poses import invert, perturbed
+from support.fake_localizer import FakeLocalizer
 
 CAMERA = Camera(16, 12, 20.0, 20.0, 7.5, 5.5)
 

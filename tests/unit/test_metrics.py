@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from support.fake_localizer import DEPTH, localization
 
 from posefield.errors import DataError
 from posefield.evaluation.metrics import (
@@ -24,6 +23,7 @@ from posefield.evaluation.metrics import (
 )
 from posefield.evaluation.scene_scale import scene_scale
 from posefield.geometry.poses import perturbed
+from support.fake_localizer import DEPTH, localization
 
 
 def random_pose(generator: np.random.Generator) -> np.ndarray:

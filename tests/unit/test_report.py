@@ -7,7 +7,6 @@ import re
 
 import cv2
 import numpy as np
-from support.fake_localizer import localization
 
 from posefield.evaluation.metrics import FrameResult, summarise
 from posefield.evaluation.plots import upright_axes
@@ -21,6 +20,7 @@ from posefield.evaluation.relocalization_report import (
     write_report,
 )
 from posefield.geometry.poses import perturbed
+from support.fake_localizer import localization
 
 
 class Page(HTMLParser):
