@@ -45,7 +45,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).resolve()
     with _write_errors(path), _temporary_folder(path) as temporary:
-        yield temporary
+        try:
+            yield temporary
+        except BundleError as error:
+            # Name the file where the user expects it, not where it was being made.
+            raise BundleError(str(error).replace(str(temporary), str(path))) from error
         _fsync_tree(temporary)
         _swap(temporary, path)
 

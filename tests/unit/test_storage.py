@@ -212,7 +212,8 @@ def test_full_disk_keeps_the_old_folder(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(storage.os, 'fsync', no_space)
-    with pytest.raises(BundleError, match='could not be written: No space left on device'):
+    expected = f'{path}/map.json could not be written: No space left on device; what was'
+    with pytest.raises(BundleError, match=expected):
         _save_map(path, 2)
     monkeypatch.undo()
     assert _map_version(path) == 1
