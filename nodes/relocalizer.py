@@ -285,7 +285,7 @@ class RelocalizerNode(LifecycleNode):
             self._warnings.warn(error.kind, str(error))
         elif isinstance(error, PosefieldError):
             self._warnings.warn('localization', str(error))
-        else:
+        elif self.context.ok():
             text = ''.join(traceback.format_exception(error))
             self.get_logger().error(f'An image could not be localized.\n{text}')
 

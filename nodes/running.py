@@ -5,6 +5,7 @@ import sys
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 
@@ -34,6 +35,11 @@ def run(
         executor.add_node(node)
         return work(node, executor)
     except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except rclpy_implementation.RCLError:
+        # What a signal shuts down in the middle of a call fails like this.
+        if rclpy.ok():
+            raise
         return 0
     except PosefieldError as error:
         print(error, file=sys.stderr)
