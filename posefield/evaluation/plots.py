@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator, PercentFormatter
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 import numpy as np
 
 INK, SOFT, ACCENT, BAD, GRID = '#1d2733', '#5b6875', '#1f6fb2', '#b3261e', '#dfe4ea'
 COLOURS = 'viridis'
+PLAIN = FormatStrFormatter('%g')
 
 
 def to_png(figure: Figure) -> bytes:
@@ -90,7 +91,9 @@ def trajectory(
     axes = upright_axes(truths_N44)
     extent = float(np.linalg.norm(np.ptp(truths_N44[:, :3, 3], axis=0))) or 1.0
     size = extent * min(0.1, 0.35 / math.sqrt(len(truths_N44)))
-    colours = Normalize(0.0, max(float(np.quantile(rotation_errors_deg_N, 0.95)), 1e-3))
+    # A few lost frames must not make all the others the same colour.
+    top = min(np.quantile(rotation_errors_deg_N, 0.95), 4 * np.median(rotation_errors_deg_N))
+    colours = Normalize(0.0, max(float(top), 1e-3))
     figure = Figure(figsize=(11, 5.4), layout='constrained')
     grid = figure.add_gridspec(1, 2, width_ratios=(1.3, 1))
     space = figure.add_subplot(grid[0], projection='3d')
@@ -223,6 +226,7 @@ def cumulative(panels: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> bytes:
                 linewidth=2,
             )
         axes.set(xscale='log', ylim=(0, 1.02), xlabel=label, ylabel='share of frames')
+        axes.xaxis.set_major_formatter(PLAIN)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.legend(frameon=False, fontsize=9, loc='lower right', labelcolor=INK)
     return to_png(figure)
@@ -262,5 +266,14 @@ def score_against_error(
         )
     axes.set(yscale='log', xlabel='score', ylabel='translation error (% of depth)')
     axes.set_xlim(-0.02, 1.02)
-    axes.legend(frameon=False, fontsize=9, loc='center left', labelcolor=INK)
+    axes.yaxis.set_major_formatter(PLAIN)
+    axes.legend(
+        frameon=False,
+        fontsize=9,
+        loc='lower left',
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        borderaxespad=0.2,
+        labelcolor=INK,
+    )
     return to_png(figure)

@@ -216,8 +216,7 @@ def _score_section(located: Sequence[FrameResult]) -> str:
     return report_page.section(
         'Score against error',
         report_page.picture(picture, 'Acceptance score against translation error'),
-        note='A good score separates: right and low is trusted and right, right and high would '
-        'be trusted and wrong.',
+        note='A good score is high only where the error is low.',
     )
 
 

@@ -29,8 +29,10 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
           font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 14px; }
 figure { margin: 0; }
+figure + figure { margin-top: 18px; }
 figure img { width: 100%; height: auto; display: block; }
 .views { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; margin: 6px 0 20px; }
+.views figure { margin-top: 0; }
 .views img { border-radius: 6px; }
 .views figcaption { margin-top: 4px; }
 h3 { font-size: 16px; margin: 14px 0 2px; }
