@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from posefield.errors import PosefieldError
-from posefield.relocalization.tracker import TrackerConfig
+from posefield.relocalization.tracker_config import TrackerConfig
 
 TYPE_NAMES = {
     bool: 'bool',

@@ -15,7 +15,7 @@ from posefield.nodes.parameters import (
     read,
     ros_name,
 )
-from posefield.relocalization.tracker import TrackerConfig
+from posefield.relocalization.tracker_config import TrackerConfig
 
 TABLES = [RelocalizerParameters, BagPlayerParameters]
 

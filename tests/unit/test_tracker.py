@@ -8,10 +8,10 @@ from posefield.geometry.camera import Camera
 from posefield.geometry.poses import invert
 from posefield.relocalization.tracker import (
     RelocalizationTracker,
-    TrackerConfig,
     TrackingState,
     moved_covariance,
 )
+from posefield.relocalization.tracker_config import TrackerConfig
 from support.fake_localizer import FakeLocalizer, localization
 
 CAMERA = Camera(8, 6, 10.0, 10.0, 3.5, 2.5)
