@@ -9,6 +9,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: demo test lint format bench docs setup clean
 .NOTPARALLEL:
@@ -26,6 +27,9 @@ lint: setup
 format: setup
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+bench: setup
+	@.venv/bin/python benchmarks/relocalization.py $(BENCH_ARGS)
 
 setup:
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { echo \

@@ -77,7 +77,7 @@ def hash_of(inputs: Iterable[str | Path]) -> str:
 
 def has_usable_environment(project: Project) -> bool:
     """Whether .venv is there, runs, is new enough and sees a sourced ROS 2."""
-    code = f'import sys; print(sys.version_info >= {OLDEST_PYTHON})'
+    code = f'import pip, sys; print(sys.version_info >= {OLDEST_PYTHON})'
     if not Path(project.python).exists() or project.ask_python(code) != 'True':
         return False
     settings = (project.venv / 'pyvenv.cfg').read_text()
@@ -186,13 +186,13 @@ def plan(project: Project) -> list[Step]:
     root, tools = project.root, project.root / 'tools'
     wheels = tools / 'ros_wheels.txt'
     packaging = [root / name for name in ('setup.py', 'setup.cfg', 'pyproject.toml')]
-    messages = [root / 'msg', tools / 'generate_tf2_msgs.py', wheels, project.source, str(root)]
+    messages = [root / 'msg', tools / 'generate_tf2_msgs.py', wheels]
     return [
         Step('torch', 'torch', hash_of([TORCH]), install_torch),
         Step(
             'packages',
             'Python packages' if project.ros_distro else 'Python packages and ROS 2 wheels',
-            hash_of([*packaging, wheels, tools / 'library_path.py', EXTRAS, str(root)]),
+            hash_of([*packaging, wheels, tools / 'library_path.py', EXTRAS]),
             install_packages,
         ),
         Step('messages', 'ROS 2 messages', hash_of(messages), build_messages),
@@ -208,9 +208,14 @@ def read_stamps(path: Path) -> dict[str, str]:
     return stamps if isinstance(stamps, dict) else {}
 
 
+def made_of(project: Project) -> dict[str, str]:
+    """What makes another environment necessary when it changes (scripts name their folder)."""
+    return {'source': project.source, 'folder': str(project.root)}
+
+
 def run_steps(project: Project, steps: list[Step], stamp_file: Path) -> None:
     """Run those steps whose inputs differ from the stamps, and stamp each when it is done."""
-    stamps = read_stamps(stamp_file) | {'source': project.source}
+    stamps = read_stamps(stamp_file) | made_of(project)
     for number, step in enumerate(steps, start=1):
         if stamps.get(step.name) == step.inputs:
             continue
@@ -226,13 +231,13 @@ def set_up(project: Project) -> None:
     """Bring the environment up to date."""
     stamp_file = project.venv / 'posefield_setup.json'
     stamps, steps = read_stamps(stamp_file), plan(project)
-    source = stamps.get('source', project.source)
-    if source != project.source and project.ros_distro is None:
+    old = made_of(project) | stamps
+    if old['source'] != project.source and project.ros_distro is None:
         raise SetupError(
-            f'{project.venv} was made for {source}, which is not sourced in this shell: source '
+            f'{project.venv} was made for {old["source"]}, which is not sourced in this shell: source '
             'it, or remove that folder to use the ROS 2 wheels'
         )
-    is_usable = source == project.source and has_usable_environment(project)
+    is_usable = made_of(project).items() <= old.items() and has_usable_environment(project)
     if is_usable and all(stamps.get(step.name) == step.inputs for step in steps):
         return
     require_tools()

@@ -217,6 +217,30 @@ def test_library_path_restarts_python_once(tmp_path):
     assert answer.stdout == f"{sys.prefix}/lib:/before ['argument']\n"
 
 
+def made_anew(monkeypatch, project: host.Project, stamps: str) -> bool:
+    """Whether a set-up that finds these stamps in a working environment makes another one."""
+    (project.venv / 'posefield_setup.json').write_text(stamps)
+    made = []
+    monkeypatch.setattr(setup, 'require_tools', lambda: None)
+    monkeypatch.setattr(setup, 'has_usable_environment', lambda _: True)
+    monkeypatch.setattr(setup, 'make_environment', made.append)
+    monkeypatch.setattr(setup, 'run_steps', lambda *_: None)
+    setup.set_up(project)
+    return bool(made)
+
+
+def test_environment_of_a_moved_checkout_is_made_anew(monkeypatch, project):
+    assert not made_anew(monkeypatch, project, '{}')
+    assert not made_anew(monkeypatch, project, f'{{"folder": "{project.root}"}}')
+    assert made_anew(monkeypatch, project, '{"folder": "/elsewhere"}')
+
+
+def test_environment_of_wheels_is_made_anew_over_a_sourced_ros(monkeypatch, project):
+    sourced = host.Project(project.root, sys.executable, 'jazzy')
+    assert made_anew(monkeypatch, sourced, '{"source": "ROS 2 wheels"}')
+    assert not made_anew(monkeypatch, sourced, '{"source": "ROS 2 jazzy"}')
+
+
 def test_ros_that_is_no_longer_sourced_is_an_error(project):
     (project.venv / 'posefield_setup.json').write_text('{"source": "ROS 2 jazzy"}')
     with pytest.raises(host.SetupError, match='made for ROS 2 jazzy, which is not sourced'):
