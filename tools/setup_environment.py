@@ -234,8 +234,8 @@ def set_up(project: Project) -> None:
     old = made_of(project) | stamps
     if old['source'] != project.source and project.ros_distro is None:
         raise SetupError(
-            f'{project.venv} was made for {old["source"]}, which is not sourced in this shell: source '
-            'it, or remove that folder to use the ROS 2 wheels'
+            f'{project.venv} was made for {old["source"]}, which is not sourced in this shell: '
+            'source it, or remove that folder to use the ROS 2 wheels'
         )
     is_usable = made_of(project).items() <= old.items() and has_usable_environment(project)
     if is_usable and all(stamps.get(step.name) == step.inputs for step in steps):
