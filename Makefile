@@ -31,6 +31,9 @@ format: setup
 bench: setup
 	@.venv/bin/python benchmarks/relocalization.py $(BENCH_ARGS)
 
+docs: setup
+	@.venv/bin/python -m posefield.nodes.documentation docs/nodes.md
+
 setup:
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { echo \
 	  'error: $(PYTHON) is missing or older than 3.10: install Python, or name one: make PYTHON=...' \
