@@ -24,7 +24,7 @@ from posefield.cli.importing import (
     import_scene,
     with_found_files,
 )
-from posefield.cli.ros_processes import node_process, private_domain, require_ros
+from posefield.cli.ros_processes import NodeError, node_process, private_domain, require_ros
 from posefield.data.scene import Frame, Scene
 from posefield.errors import DataError
 from posefield.learning.interrupt import stop_on_interrupt
@@ -194,4 +194,6 @@ def _play(settings: DemoSettings, map_folder: Path, bag: Path, drive: Drive, rat
         player.wait(longest_s, others=(recorder, relocalizer))
         time.sleep(DRAIN_S)
         relocalizer.check()
+    if not recording.is_file():
+        raise NodeError(f'The pose_recorder node wrote nothing (log: {recorder.log}).')
     return recording

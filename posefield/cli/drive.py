@@ -33,6 +33,8 @@ CAMERA_FRAME = 'camera_optical_frame'
 PERIOD_S = 0.5
 ODOMETRY_PERIOD_S = 0.1
 START_S = 1_700_000_000
+# The robot stands still this long before the first image, while subscribers find the topics.
+LEAD_IN_S = 1.0
 NANOSECONDS = 1_000_000_000
 # Errors of the simulated odometry: of the distance and angle of every step, one sigma.
 ODOMETRY_NOISE = 0.03
@@ -122,15 +124,17 @@ def _messages(drive: Drive) -> Iterator[tuple[int, str, object]]:
     """Yield (time in ns, topic, message); at equal times TF comes before the image it serves."""
     make = _MessageFactory()
     first_ns = round(drive.stamps_N[0] * NANOSECONDS)
+    begin_ns = first_ns - round(LEAD_IN_S * NANOSECONDS)
     yield (
-        first_ns,
+        begin_ns,
         '/tf_static',
-        make.tf(first_ns, BASE_FRAME, CAMERA_FRAME, drive.T_base_cam),
+        make.tf(begin_ns, BASE_FRAME, CAMERA_FRAME, drive.T_base_cam),
     )
     odometry = Trajectory(drive.stamps_N, drive.T_odom_base_N44)
     per_image = round(PERIOD_S / ODOMETRY_PERIOD_S)
-    for index in range((len(drive.frames) - 1) * per_image + 1):
-        stamp_s = drive.stamps_N[0] + index * ODOMETRY_PERIOD_S
+    standing = round(LEAD_IN_S / ODOMETRY_PERIOD_S)
+    for index in range(-standing, (len(drive.frames) - 1) * per_image + 1):
+        stamp_s = drive.stamps_N[0] + max(index, 0) * ODOMETRY_PERIOD_S
         T_odom_base = odometry.at(stamp_s, max_gap_s=PERIOD_S)
         stamp_ns = first_ns + round(index * ODOMETRY_PERIOD_S * NANOSECONDS)
         yield stamp_ns, '/tf', make.tf(stamp_ns, ODOM_FRAME, BASE_FRAME, T_odom_base)

@@ -103,10 +103,11 @@ def node_process(
     environment: dict[str, str],
     log_folder: Path,
 ) -> Iterator[NodeProcess]:
-    """Run `python -m posefield.nodes.<module> --ros-args <arguments>` for the block."""
+    """Run the node of `posefield.nodes.<module>` with ROS arguments for the block."""
     log_folder.mkdir(parents=True, exist_ok=True)
     log = log_folder / f'{module}.log'
-    command = [sys.executable, '-m', f'posefield.nodes.{module}', '--ros-args', *arguments]
+    code = f'import sys; from posefield.nodes.{module} import main; sys.exit(main())'
+    command = [sys.executable, '-c', code, '--ros-args', *arguments]
     with log.open('w') as log_file:
         # Its own session, so that Ctrl-C reaches this process alone, which then stops the nodes.
         process = subprocess.Popen(
