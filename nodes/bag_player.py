@@ -21,6 +21,9 @@ LIVE_DEPTH = 10
 LATCHED_DEPTH = 100
 ACKNOWLEDGE_TIMEOUT_S = 2.0
 POLL_S = 0.02
+# A publisher may know of a subscriber before that knows of the publisher: what is sent in between
+# can be lost.
+SETTLE_S = 0.5
 
 
 class BagPlayer(Node):
@@ -89,6 +92,9 @@ class BagPlayer(Node):
         return 0
 
     def _wait_for_subscribers(self, executor: Executor) -> None:
+        """Return when all topics to wait for have a subscriber that is ready."""
+        if not self.parameters.wait_for_subscribers:
+            return
         deadline_s = time.monotonic() + self.parameters.wait_timeout
         while True:
             missing = [
@@ -97,12 +103,15 @@ class BagPlayer(Node):
                 if not self._publishers_by_topic[name].get_subscription_count()
             ]
             if not missing:
-                return
+                break
             if time.monotonic() > deadline_s:
                 raise DataError(
                     f'Nobody subscribed to {", ".join(missing)} within '
                     f'{self.parameters.wait_timeout:g} s.'
                 )
+            executor.spin_once(timeout_sec=POLL_S)
+        settled_s = time.monotonic() + SETTLE_S
+        while time.monotonic() < settled_s:
             executor.spin_once(timeout_sec=POLL_S)
 
     def _play_once(self, executor: Executor, start_ns: int) -> int:

@@ -73,7 +73,7 @@ def test_a_single_mcap_file_is_played(graph, tmp_path):
     (file,) = write_bag(tmp_path / 'bag').glob('*.mcap')
     listener = Listener(graph)
     assert listener.play(file, rate=10.0) == 0
-    assert len(listener.points) == COUNT
+    assert listener.points == [float(index) for index in range(COUNT)]
 
 
 def test_a_ros_1_bag_is_played(graph, tmp_path):
