@@ -168,8 +168,8 @@ def playing_rate(localizer: Localizer, frames: Sequence[Frame]) -> float:
 
 def _play(settings: DemoSettings, map_folder: Path, bag: Path, drive: Drive, rate: float) -> Path:
     """Run recorder, relocalizer and player; return the recording."""
-    environment = private_domain()
     logs = settings.out / 'logs'
+    environment = private_domain(logs)
     recording = settings.out / 'received.json'
     recording.unlink(missing_ok=True)
     topics = ['-r', f'image:={IMAGE_TOPIC}', '-r', f'camera_info:={CAMERA_INFO_TOPIC}']

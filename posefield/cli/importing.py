@@ -116,6 +116,18 @@ def _read_seven_scenes(source: Path, options: ImportOptions) -> 'Scene':
     )
 
 
+def _read_colmap(source: Path, options: ImportOptions) -> 'Scene':
+    from posefield.data.colmap import read_colmap
+
+    return read_colmap(source, every=options.hold_out)
+
+
+def _read_bag(source: Path, options: ImportOptions) -> 'Scene':
+    from posefield.data.bag import read_bag
+
+    return read_bag(source, every=options.hold_out)
+
+
 def with_found_files(source: Path, options: ImportOptions) -> ImportOptions:
     """Return options that use the pseudo ground truth and first split lying in a 7-Scenes folder.
 

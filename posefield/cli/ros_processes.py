@@ -15,6 +15,37 @@ from posefield.errors import PosefieldError
 
 STOP_S = 10.0
 
+PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+# The shared memory and socket buffers that Fast DDS has by default are smaller than one camera
+# image; subscribers that ask for best effort, as is right for cameras, then lose most of them.
+FAST_DDS_PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
+<profiles xmlns="http://www.eprosima.com">
+  <transport_descriptors>
+    <transport_descriptor>
+      <transport_id>shared_memory</transport_id>
+      <type>SHM</type>
+      <segment_size>33554432</segment_size>
+      <maxMessageSize>4194304</maxMessageSize>
+    </transport_descriptor>
+    <transport_descriptor>
+      <transport_id>network</transport_id>
+      <type>UDPv4</type>
+      <sendBufferSize>4194304</sendBufferSize>
+      <receiveBufferSize>4194304</receiveBufferSize>
+    </transport_descriptor>
+  </transport_descriptors>
+  <participant profile_name="images" is_default_profile="true">
+    <rtps>
+      <useBuiltinTransports>false</useBuiltinTransports>
+      <userTransports>
+        <transport_id>shared_memory</transport_id>
+        <transport_id>network</transport_id>
+      </userTransports>
+    </rtps>
+  </participant>
+</profiles>
+"""
+
 
 class NodeError(PosefieldError):
     """A node could not be started or ended early."""
@@ -34,13 +65,23 @@ def require_ros() -> None:
             )
 
 
-def private_domain() -> dict[str, str]:
-    """Return the environment of nodes that talk to each other and to nobody else."""
-    return {
+def private_domain(folder: Path) -> dict[str, str]:
+    """Return the environment of nodes that talk to each other and to nobody else.
+
+    Args:
+        folder: for the profile of Fast DDS, unless the user has one.
+    """
+    environment = {
         **os.environ,
         'ROS_DOMAIN_ID': str(random.SystemRandom().randrange(1, 101)),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
+    if not any(name in os.environ for name in PROFILE_VARIABLES):
+        folder.mkdir(parents=True, exist_ok=True)
+        profile = folder / 'fastdds.xml'
+        profile.write_text(FAST_DDS_PROFILE)
+        environment.update({name: str(profile.resolve()) for name in PROFILE_VARIABLES})
+    return environment
 
 
 class NodeProcess:
