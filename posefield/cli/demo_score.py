@@ -19,6 +19,7 @@ from posefield.evaluation.relocalization_report import (
     angle,
     chosen_frames,
     length,
+    percent,
 )
 from posefield.geometry.poses import pose_errors
 from posefield.relocalization.localization import Localization
@@ -77,9 +78,11 @@ def score_drive(
         ],
     )
     write_results(out, document, results, report)
+    error = length(summary['median_translation_error'], units)
+    if units != 'metres':
+        error += f' ({percent(summary["median_relative_translation_error"], 2)} of depth)'
     return (
-        f'report: {out / "report.html"}, median error '
-        f'{length(summary["median_translation_error"], units)} and '
+        f'report: {out / "report.html"}, median error {error} and '
         f'{angle(summary["median_rotation_error_deg"])}'
     )
 

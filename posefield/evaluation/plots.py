@@ -9,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    FormatStrFormatter,
+    FuncFormatter,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 import numpy as np
 
@@ -203,6 +209,7 @@ def histograms(panels: Sequence[tuple[np.ndarray, str]]) -> bytes:
                 label += f', last bin to {finite.max():.3g}'
         axes.set_xlabel(label)
         axes.set_ylabel('frames')
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     return to_png(figure)
 
@@ -227,6 +234,7 @@ def cumulative(panels: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> bytes:
             )
         axes.set(xscale='log', ylim=(0, 1.02), xlabel=label, ylabel='share of frames')
         axes.xaxis.set_major_formatter(PLAIN)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.legend(frameon=False, fontsize=9, loc='lower right', labelcolor=INK)
     return to_png(figure)
@@ -267,6 +275,7 @@ def score_against_error(
     axes.set(yscale='log', xlabel='score', ylabel='translation error (% of depth)')
     axes.set_xlim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(
         frameon=False,
         fontsize=9,

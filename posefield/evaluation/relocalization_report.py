@@ -10,6 +10,7 @@ import numpy as np
 from posefield.evaluation import plots, report_page
 from posefield.evaluation.metrics import FrameResult
 from posefield.geometry.images import resize
+from posefield.geometry.poses import PoseErrors
 from posefield.storage import atomic_write_text
 
 VIEW_WIDTH = 480
@@ -117,8 +118,14 @@ def write_report(path: Path, report: RelocalizationReport) -> None:
 def _tiles(report: RelocalizationReport) -> list[tuple[str, str]]:
     summary = report.summary
     seconds = summary['seconds_per_frame']['median']
+    if report.units == 'metres':
+        translation = length(summary['median_translation_error'], report.units)
+        name = 'median translation error'
+    else:
+        translation = percent(summary['median_relative_translation_error'], 2)
+        name = 'median translation error, of depth'
     return [
-        (length(summary['median_translation_error'], report.units), 'median translation error'),
+        (translation, name),
         (angle(summary['median_rotation_error_deg']), 'median rotation error'),
         (percent(summary['recall'][0]['share']), 'within 2 % of depth and 1°'),
         (percent(summary['accepted_share']), 'accepted'),
@@ -169,12 +176,11 @@ def _views_section(report: RelocalizationReport) -> str:
 
 
 def _distribution_section(report: RelocalizationReport) -> str:
-    metric = report.units == 'metres'
-    factor, unit = (100.0, 'cm') if metric else (1.0, 'map units')
     errors = [result.errors for result in report.results]
     coarse = [result.coarse_errors for result in report.results]
+    unit = 'cm' if report.units == 'metres' else '% of depth'
     translations, coarse_translations = (
-        factor * np.array([error.translation for error in group]) for group in (errors, coarse)
+        _translations(report, group) for group in (errors, coarse)
     )
     rotations, coarse_rotations = (
         np.array([error.rotation_deg for error in group]) for group in (errors, coarse)
@@ -204,6 +210,18 @@ def _distribution_section(report: RelocalizationReport) -> str:
         ),
         note='All frames, accepted or not.'
         + (f' {missing} frames without a pose count as infinitely wrong.' if missing else ''),
+    )
+
+
+def _translations(report: RelocalizationReport, errors: Sequence[PoseErrors]) -> np.ndarray:
+    """Return what is plotted: cm in metric maps, else percent of the depth."""
+    if report.units == 'metres':
+        return 100 * np.array([error.translation for error in errors])
+    return 100 * np.array(
+        [
+            result.relative(error.translation)
+            for result, error in zip(report.results, errors, strict=True)
+        ]
     )
 
 

@@ -31,9 +31,9 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
 figure { margin: 0; }
 figure + figure { margin-top: 18px; }
 figure img { width: 100%; height: auto; display: block; }
-.views { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; margin: 6px 0 20px; }
+.views { display: grid; grid-template-columns: repeat(3, minmax(0, max-content)); gap: 10px; margin: 6px 0 20px; }
 .views figure { margin-top: 0; }
-.views img { border-radius: 6px; }
+.views img { width: auto; max-width: 100%; max-height: 400px; border-radius: 6px; }
 .views figcaption { margin-top: 4px; }
 h3 { font-size: 16px; margin: 14px 0 2px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;

@@ -9,10 +9,12 @@ import sys
 import time
 
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+import pytest
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
+from posefield.cli.ros_processes import NodeError, node_process
 from posefield.nodes.pose_recorder import QOS
 from posefield.nodes.transforms import TF_QOS
 from posefield_msgs.msg import LocalizationResult
@@ -75,3 +77,18 @@ def test_without_a_file_to_write_it_ends_with_one_line(ros_environment):
     assert ended.returncode == 1
     assert 'output is empty' in ended.stderr.strip().splitlines()[-1]
     assert 'Traceback' not in ended.stderr
+
+
+def test_a_node_that_ends_early_is_named_with_its_last_line(ros_environment, tmp_path):
+    with node_process('pose_recorder', [], dict(os.environ), tmp_path) as recorder:
+        with pytest.raises(NodeError, match=r'pose_recorder node ended.*output is empty'):
+            recorder.wait(30.0)
+
+
+def test_a_running_node_is_stopped_at_the_end_of_the_block(ros_environment, tmp_path):
+    arguments = ['-p', f'output:={tmp_path / "received.json"}']
+    with node_process('pose_recorder', arguments, dict(os.environ), tmp_path) as recorder:
+        with pytest.raises(NodeError, match='did not end in 3 s'):
+            recorder.wait(3.0)
+        recorder.check()
+    assert recorder.process.returncode is not None
