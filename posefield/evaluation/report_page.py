@@ -31,7 +31,8 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
 figure { margin: 0; }
 figure + figure { margin-top: 18px; }
 figure img { width: 100%; height: auto; display: block; }
-.views { display: grid; grid-template-columns: repeat(3, minmax(0, max-content)); gap: 10px; margin: 6px 0 20px; }
+.views { display: grid; grid-template-columns: repeat(3, minmax(0, max-content));
+         gap: 10px; margin: 6px 0 20px; }
 .views figure { margin-top: 0; }
 .views img { width: auto; max-width: 100%; max-height: 400px; border-radius: 6px; }
 .views figcaption { margin-top: 4px; }
