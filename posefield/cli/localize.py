@@ -60,18 +60,18 @@ def map_camera(info: dict, map_folder: Path):
     """Return the camera that the map was made with.
 
     Raises:
-        CameraError: when it was made with several.
+        CameraError: when the map does not say, because it was made with several.
     """
-    from posefield.data.transforms_json import camera_from_entry
     from posefield.errors import CameraError
+    from posefield.relocalization.map_bundle import camera_from_dict
 
     entry = info.get('camera')
     if entry is None:
         raise CameraError(
-            f'The map {map_folder} was made with several cameras; name the intrinsics of the '
-            'images with --camera.'
+            f'The map {map_folder} names no camera for its images; name a file of intrinsics '
+            'with --camera.'
         )
-    return camera_from_entry(entry, (entry['w'], entry['h']), str(map_folder))
+    return camera_from_dict(entry)
 
 
 def camera_for(camera, image, path: Path):

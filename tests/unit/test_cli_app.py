@@ -14,6 +14,7 @@ from posefield.data.scene import Frame, Scene
 from posefield.errors import LearningInterrupted
 from posefield.evaluation.metrics import recall
 from posefield.geometry.camera import Camera
+from posefield.relocalization.map_bundle import camera_to_dict
 from support.fake_localizer import FakeLocalizer, localization
 
 CAMERA = Camera(40, 30, 40.0, 40.0, 19.5, 14.5)
@@ -38,7 +39,7 @@ class ScriptedLocalizer(FakeLocalizer):
         self.info = {
             'units': 'metres',
             'field_short_side': 12,
-            'camera': {'w': 40, 'h': 30, 'fl_x': 40.0, 'fl_y': 40.0, 'cx': 20.0, 'cy': 15.0},
+            'camera': camera_to_dict(CAMERA),
         }
         self.starts = []
 
