@@ -41,6 +41,7 @@ setup(
     python_requires='>=3.10',
     packages=[*find_packages(include=[NAME, f'{NAME}.*']), f'{NAME}.nodes'],
     package_dir={NAME: NAME, f'{NAME}.nodes': 'nodes'},
+    package_data={f'{NAME}.nodes': ['fastdds.xml']},
     zip_safe=False,
     install_requires=[
         'matplotlib',
@@ -75,5 +76,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         shared('launch', '*.launch.xml', '*.launch.py'),
         shared('config', '*.yaml', '*.rviz', '*.json'),
+        # Beside the nodes, which read it; here for users, who start camera drivers with it.
+        (f'share/{NAME}/config', ['nodes/fastdds.xml']),
     ],
 )

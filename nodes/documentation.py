@@ -18,6 +18,18 @@ Units are SI and angles are radians (REP-103), frames follow REP-105, quaternion
 Relative names can be remapped and put into a namespace. Parameters that are not marked live are
 read when the node is configured. The QoS of image and camera_info can be overridden by
 `qos_overrides.<topic>.subscription.{reliability,history,depth}`.
+
+Fast DDS, the default middleware, gives a publishing process 512 KB of shared memory. A raw 640x480
+colour image is larger: about half of such images are lost, and TF from the same process is late by
+seconds. The nodes here publish with 32 MB unless you have chosen transports yourself. Do the same
+where your camera driver runs, before starting it:
+
+```bash
+export FASTDDS_DEFAULT_PROFILES_FILE=$(ros2 pkg prefix --share posefield)/config/fastdds.xml
+export FASTRTPS_DEFAULT_PROFILES_FILE=$FASTDDS_DEFAULT_PROFILES_FILE   # before Kilted
+```
+
+In a checkout the file is `nodes/fastdds.xml`.
 """
 
 

@@ -1,5 +1,7 @@
 """What the relocalizer tells the world about one image: pose, TF, result and overlay."""
 
+import time
+
 import cv2
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
@@ -65,13 +67,13 @@ class PoseOutput:
         """Stop repeating the last map -> odom."""
         self._T_map_odom = None
 
-    def publish(self, tracked: TrackedPose, header: Header, latency_s: float) -> None:
-        """Publish what one image brought.
+    def publish(self, tracked: TrackedPose, header: Header, received_s: float) -> float:
+        """Publish what one image brought and return its latency in seconds.
 
         Args:
             tracked: the tracker's answer.
             header: of the image.
-            latency_s: since the image came in.
+            received_s: when the image came in, by time.monotonic().
         """
         if tracked.published:
             self._pose.publish(
@@ -87,8 +89,9 @@ class PoseOutput:
         result.state = tracked.state.value
         result.accepted = tracked.published
         result.reason = tracked.reason
-        result.latency_s = latency_s
+        result.latency_s = time.monotonic() - received_s
         self._result.publish(result)
+        return result.latency_s
 
     def _broadcast(self, tracked: TrackedPose, header: Header) -> None:
         parameters = self._parameters

@@ -9,7 +9,6 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -87,8 +86,6 @@ class RelocalizerNode(LifecycleNode):
         self._last_stamp_s: float | None = None
         # Changes whenever what is known about the past stops to hold.
         self._epoch = object()
-        # One that waits for the worker blocks its own group only.
-        self._waiting_group = MutuallyExclusiveCallbackGroup()
         # Last, because a bad value ends here, and what exists then is destroyed.
         self.parameters = declare(self, RelocalizerParameters)
         if hasattr(self, 'add_post_set_parameters_callback'):
@@ -138,12 +135,12 @@ class RelocalizerNode(LifecycleNode):
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         self._active_entities = [(self.destroy_subscription, hint), (self.destroy_timer, timer)]
-        for service_type, name, callback, group in (
-            (LoadMap, '~/load_map', self._on_load_map, self._waiting_group),
-            (Relocalize, '~/relocalize', self._on_relocalize, self._waiting_group),
-            (Trigger, '~/reset', self._on_reset, None),
+        for service_type, name, callback in (
+            (LoadMap, '~/load_map', self._on_load_map),
+            (Relocalize, '~/relocalize', self._on_relocalize),
+            (Trigger, '~/reset', self._on_reset),
         ):
-            service = self.create_service(service_type, name, callback, callback_group=group)
+            service = self.create_service(service_type, name, callback)
             self._active_entities.append((self.destroy_service, service))
         threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jump_handle = self.get_clock().create_jump_callback(
@@ -236,8 +233,7 @@ class RelocalizerNode(LifecycleNode):
         )
         if arrival.epoch is not self._epoch:
             return
-        latency_s = time.monotonic() - arrival.received_s
-        self._output.publish(tracked, header, latency_s)
+        latency_s = self._output.publish(tracked, header, arrival.received_s)
         self._statistics.finished(latency_s, tracked.localization.renders, tracked.published)
         if self._output.wants_overlay:
             self._output.publish_overlay(
@@ -324,9 +320,9 @@ class RelocalizerNode(LifecycleNode):
         response.message = 'The next image is searched in the whole map.'
         return response
 
-    def _on_load_map(self, request: LoadMap.Request, response: LoadMap.Response):
+    async def _on_load_map(self, request: LoadMap.Request, response: LoadMap.Response):
         try:
-            self._worker.run(lambda: self._replace_map(request.map))
+            await self._worker.ask(lambda: self._replace_map(request.map)).arrival()
         except (PosefieldError, WorkerStopped) as error:
             response.success, response.message = False, str(error)
             return response
@@ -340,7 +336,7 @@ class RelocalizerNode(LifecycleNode):
         self._localizer, self._map = localizer, folder
         self._tracker = RelocalizationTracker(localizer, self.parameters.tracker_config())
 
-    def _on_relocalize(self, request: Relocalize.Request, response: Relocalize.Response):
+    async def _on_relocalize(self, request: Relocalize.Request, response: Relocalize.Response):
         def answer() -> Relocalize.Response:
             return relocalize(
                 self._localizer,
@@ -351,7 +347,7 @@ class RelocalizerNode(LifecycleNode):
             )
 
         try:
-            return self._worker.run(answer)
+            return await self._worker.ask(answer).arrival()
         except WorkerStopped as error:
             response.success, response.message = False, str(error)
             return response

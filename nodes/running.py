@@ -4,20 +4,18 @@ from collections.abc import Callable, Sequence
 import sys
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 
 from posefield.errors import PosefieldError
-
-# One thread for topics, one for a service that waits for the worker, one for TF.
-THREADS = 3
+from posefield.nodes.middleware import prepare_for_images
 
 
 def run(
     make_node: Callable[[], Node],
-    work: Callable[[Node, MultiThreadedExecutor], int],
+    work: Callable[[Node, SingleThreadedExecutor], int],
     args: Sequence[str] | None = None,
 ) -> int:
     """Run a node until it ends or is interrupted and return the exit code of the process.
@@ -27,11 +25,14 @@ def run(
         work: spins the node; its return value is the exit code.
         args: command line; None takes sys.argv.
     """
+    prepare_for_images()
     rclpy.init(args=args)
     node = executor = None
     try:
         node = make_node()
-        executor = MultiThreadedExecutor(num_threads=THREADS)
+        # Callbacks are short, the heavy work has its own thread; and rclpy's executor of several
+        # threads delivers images and TF late by hundreds of milliseconds.
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         return work(node, executor)
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -52,7 +53,7 @@ def run(
         rclpy.try_shutdown()
 
 
-def spin_lifecycle(node: LifecycleNode, executor: MultiThreadedExecutor, autostart: bool) -> int:
+def spin_lifecycle(node: LifecycleNode, executor: SingleThreadedExecutor, autostart: bool) -> int:
     """Bring a lifecycle node up where asked to, spin it, and return the exit code."""
     success = TransitionCallbackReturn.SUCCESS
     if autostart and (node.trigger_configure() != success or node.trigger_activate() != success):

@@ -6,6 +6,8 @@ from functools import partial
 import threading
 from typing import Any
 
+PAUSE_S = 0.002
+
 
 class Worker:
     """Runs items and jobs one after another in its own thread.
@@ -33,7 +35,7 @@ class Worker:
         self._on_error = on_error
         self._queue_size = queue_size
         self._items: deque[Any] = deque()
-        self._jobs: deque[tuple[Callable[[], None], _Answer | None]] = deque()
+        self._jobs: deque[tuple[Callable[[], None], Answer | None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self.dropped = 0
@@ -51,26 +53,18 @@ class Worker:
             self._items.append(item)
             self._wake.notify()
 
-    def run(self, job: Callable[[], Any]) -> Any:
-        """Run a job in the thread before any waiting item; wait for it and return its result.
-
-        Raises:
-            WorkerStopped: when the worker stops first.
-            Exception: whatever the job raises.
-        """
-        answer = _Answer()
+    def ask(self, job: Callable[[], Any]) -> 'Answer':
+        """Run a job in the thread before any waiting item; the answer comes when it is done."""
+        answer = Answer()
         if not self._add_job(lambda: answer.settle(job), answer):
-            raise WorkerStopped('The worker has stopped.')
-        answer.done.wait()
-        if answer.error is not None:
-            raise answer.error
-        return answer.result
+            answer.fail(WorkerStopped('The worker has stopped.'))
+        return answer
 
     def post(self, job: Callable[[], None]) -> None:
         """Run a job in the thread before any waiting item, without waiting for it."""
         self._add_job(job, None)
 
-    def _add_job(self, job: Callable[[], None], answer: '_Answer | None') -> bool:
+    def _add_job(self, job: Callable[[], None], answer: 'Answer | None') -> bool:
         with self._wake:
             if self._stopping:
                 return False
@@ -117,21 +111,49 @@ class WorkerStopped(Exception):
     """A job was not run because its worker stopped."""
 
 
-class _Answer:
+class Answer:
     """The result of a job, on its way to the thread that waits for it."""
 
     def __init__(self):
-        self.done = threading.Event()
-        self.result: Any = None
-        self.error: Exception | None = None
+        self._done = threading.Event()
+        self._result: Any = None
+        self._error: Exception | None = None
 
     def settle(self, job: Callable[[], Any]) -> None:
+        """Run the job and keep what it returns or raises."""
         try:
-            self.result = job()
+            self._result = job()
         except Exception as error:
-            self.error = error
-        self.done.set()
+            self._error = error
+        self._done.set()
 
     def fail(self, error: Exception) -> None:
-        self.error = error
-        self.done.set()
+        """Answer with an error."""
+        self._error = error
+        self._done.set()
+
+    def result(self) -> Any:
+        """Wait and return the job's result.
+
+        Raises:
+            WorkerStopped: when the worker stopped first.
+            Exception: whatever the job raised.
+        """
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    async def arrival(self) -> Any:
+        """Return the result like `result`, letting an executor of rclpy go on meanwhile."""
+        # The executor resumes a coroutine in every round; the pause keeps it from racing.
+        while not self._done.wait(PAUSE_S):
+            await _NextRound()
+        return self.result()
+
+
+class _NextRound:
+    """Awaiting it gives the executor one round."""
+
+    def __await__(self):
+        yield

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 
 # Domains 1 to 101 keep Fast DDS clear of ephemeral ports.
 DOMAINS = count(os.getpid())
@@ -20,7 +20,7 @@ class Graph:
     def __init__(self, capture: pytest.CaptureFixture):
         self._capture = capture
         self._log = ''
-        self.executor = MultiThreadedExecutor(num_threads=3)
+        self.executor = SingleThreadedExecutor()
         self.nodes = []
 
     def add(self, node):

@@ -7,7 +7,7 @@ import time
 from geometry_msgs.msg import PointStamped
 import pytest
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosbags.rosbag2 import StoragePlugin
@@ -42,7 +42,7 @@ class Listener:
         player = BagPlayer(
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()]
         )
-        executor = MultiThreadedExecutor(num_threads=2)
+        executor = SingleThreadedExecutor()
         executor.add_node(player)
         codes = []
         self.thread = threading.Thread(target=lambda: codes.append(player.play(executor)))

@@ -73,7 +73,7 @@ def test_jobs_go_first_and_return_or_raise(bench):
     bench.worker.submit(1)
     answers = []
     waiting = threading.Thread(
-        target=lambda: answers.append(bench.worker.run(lambda: list(bench.done)))
+        target=lambda: answers.append(bench.worker.ask(lambda: list(bench.done)).result())
     )
     waiting.start()
     time.sleep(0.05)
@@ -85,7 +85,7 @@ def test_jobs_go_first_and_return_or_raise(bench):
         raise KeyError('no')
 
     with pytest.raises(KeyError):
-        bench.worker.run(fail)
+        bench.worker.ask(fail).result()
 
 
 def test_posted_jobs_run_in_order_and_their_errors_are_told(bench):
@@ -94,7 +94,7 @@ def test_posted_jobs_run_in_order_and_their_errors_are_told(bench):
     bench.worker.post(lambda: seen.append('first'))
     bench.worker.post(lambda: 1 / 0)
     bench.gate.set()
-    bench.worker.run(lambda: seen.append('last'))
+    bench.worker.ask(lambda: seen.append('last')).result()
     assert seen == ['first', 'last']
     assert [type(e) for e in bench.errors] == [ZeroDivisionError]
 
@@ -104,7 +104,7 @@ def test_clear_forgets_what_waits(bench):
     bench.worker.submit(1)
     bench.worker.clear()
     bench.finish(1)
-    bench.worker.run(lambda: None)
+    bench.worker.ask(lambda: None).result()
     assert bench.done == [0]
 
 
@@ -116,7 +116,7 @@ def test_stop_drops_what_waits_and_refuses_more():
 
     def ask():
         try:
-            bench.worker.run(lambda: None)
+            bench.worker.ask(lambda: None).result()
         except WorkerStopped as error:
             failures.append(error)
 
@@ -130,5 +130,5 @@ def test_stop_drops_what_waits_and_refuses_more():
     assert bench.done == [0] and len(failures) == 1
     bench.worker.submit(2)
     with pytest.raises(WorkerStopped):
-        bench.worker.run(lambda: None)
+        bench.worker.ask(lambda: None).result()
     assert bench.done == [0]
