@@ -9,6 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -86,6 +87,8 @@ class RelocalizerNode(LifecycleNode):
         self._last_stamp_s: float | None = None
         # Changes whenever what is known about the past stops to hold.
         self._epoch = object()
+        # A service that waits for the worker keeps its group busy, so it has one of its own.
+        self._waiting_group = MutuallyExclusiveCallbackGroup()
         # Last, because a bad value ends here, and what exists then is destroyed.
         self.parameters = declare(self, RelocalizerParameters)
         if hasattr(self, 'add_post_set_parameters_callback'):
@@ -135,12 +138,12 @@ class RelocalizerNode(LifecycleNode):
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         self._active_entities = [(self.destroy_subscription, hint), (self.destroy_timer, timer)]
-        for service_type, name, callback in (
-            (LoadMap, '~/load_map', self._on_load_map),
-            (Relocalize, '~/relocalize', self._on_relocalize),
-            (Trigger, '~/reset', self._on_reset),
+        for service_type, name, callback, group in (
+            (LoadMap, '~/load_map', self._on_load_map, self._waiting_group),
+            (Relocalize, '~/relocalize', self._on_relocalize, self._waiting_group),
+            (Trigger, '~/reset', self._on_reset, None),
         ):
-            service = self.create_service(service_type, name, callback)
+            service = self.create_service(service_type, name, callback, callback_group=group)
             self._active_entities.append((self.destroy_service, service))
         threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jump_handle = self.get_clock().create_jump_callback(
@@ -320,9 +323,13 @@ class RelocalizerNode(LifecycleNode):
         response.message = 'The next image is searched in the whole map.'
         return response
 
+    async def _in_worker(self, job: Callable[[], Any]) -> Any:
+        """Return what a job returns in the worker, while the executor goes on."""
+        return await self._worker.ask(job, self.executor.wake).arrival()
+
     async def _on_load_map(self, request: LoadMap.Request, response: LoadMap.Response):
         try:
-            await self._worker.ask(lambda: self._replace_map(request.map)).arrival()
+            await self._in_worker(lambda: self._replace_map(request.map))
         except (PosefieldError, WorkerStopped) as error:
             response.success, response.message = False, str(error)
             return response
@@ -347,7 +354,7 @@ class RelocalizerNode(LifecycleNode):
             )
 
         try:
-            return await self._worker.ask(answer).arrival()
+            return await self._in_worker(answer)
         except WorkerStopped as error:
             response.success, response.message = False, str(error)
             return response

@@ -6,8 +6,6 @@ from functools import partial
 import threading
 from typing import Any
 
-PAUSE_S = 0.002
-
 
 class Worker:
     """Runs items and jobs one after another in its own thread.
@@ -53,9 +51,14 @@ class Worker:
             self._items.append(item)
             self._wake.notify()
 
-    def ask(self, job: Callable[[], Any]) -> 'Answer':
-        """Run a job in the thread before any waiting item; the answer comes when it is done."""
-        answer = Answer()
+    def ask(self, job: Callable[[], Any], on_done: Callable[[], None] | None = None) -> 'Answer':
+        """Run a job in the thread before any waiting item.
+
+        Args:
+            job: what to do.
+            on_done: called when the answer is there, from the thread that gives it.
+        """
+        answer = Answer(on_done)
         if not self._add_job(lambda: answer.settle(job), answer):
             answer.fail(WorkerStopped('The worker has stopped.'))
         return answer
@@ -114,8 +117,9 @@ class WorkerStopped(Exception):
 class Answer:
     """The result of a job, on its way to the thread that waits for it."""
 
-    def __init__(self):
+    def __init__(self, on_done: Callable[[], None] | None):
         self._done = threading.Event()
+        self._on_done = on_done
         self._result: Any = None
         self._error: Exception | None = None
 
@@ -125,12 +129,17 @@ class Answer:
             self._result = job()
         except Exception as error:
             self._error = error
-        self._done.set()
+        self._finish()
 
     def fail(self, error: Exception) -> None:
         """Answer with an error."""
         self._error = error
+        self._finish()
+
+    def _finish(self) -> None:
         self._done.set()
+        if self._on_done is not None:
+            self._on_done()
 
     def result(self) -> Any:
         """Wait and return the job's result.
@@ -145,9 +154,11 @@ class Answer:
         return self._result
 
     async def arrival(self) -> Any:
-        """Return the result like `result`, letting an executor of rclpy go on meanwhile."""
-        # The executor resumes a coroutine in every round; the pause keeps it from racing.
-        while not self._done.wait(PAUSE_S):
+        """Return the result like `result`, letting an executor of rclpy go on meanwhile.
+
+        The executor looks again in every round, so `on_done` has to wake it.
+        """
+        while not self._done.is_set():
             await _NextRound()
         return self.result()
 
