@@ -67,8 +67,15 @@ def message_count(reader: AnyReader, topic: str) -> int:
 def picture(message: Any) -> np.ndarray:
     """Return the picture of a raw or compressed image message, (H, W, 3) RGB uint8."""
     if hasattr(message, 'format'):
-        return decode_compressed(message.data, message.format)
-    return decode_image(message)
+        return decode_compressed(message.data)
+    return decode_image(
+        message.data,
+        message.encoding,
+        message.height,
+        message.width,
+        message.step,
+        bool(message.is_bigendian),
+    )
 
 
 def camera_of(info: Any, topic: str) -> Camera:
