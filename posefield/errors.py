@@ -27,3 +27,7 @@ class LearningError(PosefieldError):
 
 class LearningInterrupted(LearningError):
     """Learning was stopped on request; a checkpoint is on disk and can be resumed."""
+
+
+class LocalizationError(PosefieldError):
+    """No pose can be given for an image at all."""

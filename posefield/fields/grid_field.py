@@ -1,8 +1,8 @@
 """GridField: a fast field of orthogonal feature planes, small enough for a laptop CPU.
 
 Three planes (xy, xz, yz) at several resolutions hold features of contracted space; a small
-network turns the combined features into density, colour and feature vectors.  2-D
-`grid_sample` is the fast primitive on a CPU.
+network turns the combined features into density and colour.  2-D `grid_sample` is the fast
+primitive on a CPU.
 """
 
 from dataclasses import asdict, dataclass
@@ -24,7 +24,6 @@ class GridFieldConfig:
         resolutions: cells per axis of each plane level, over contracted space.
         channels: features per plane.
         width: hidden units of the networks.
-        feature_channels: length of the rendered feature vectors; 0 for none.
         proposal_resolution, proposal_channels: of the sampling field.
         proposal_samples, samples: intervals per ray.
     """
@@ -32,7 +31,6 @@ class GridFieldConfig:
     resolutions: tuple[int, ...] = (32, 96, 192)
     channels: int = 12
     width: int = 48
-    feature_channels: int = 16
     proposal_resolution: int = 64
     proposal_channels: int = 6
     proposal_samples: int = 32
@@ -80,7 +78,7 @@ class ProposalField(nn.Module):
 
 
 class GridField(nn.Module):
-    """Density, colour and features of every point of a scene (field frame)."""
+    """Density and colour of every point of a scene (field frame)."""
 
     def __init__(self, config: GridFieldConfig, generator: torch.Generator):
         super().__init__()
@@ -98,31 +96,19 @@ class GridField(nn.Module):
             self.colour = nn.Sequential(
                 nn.Linear(15 + 9, config.width), nn.ReLU(), nn.Linear(config.width, 3)
             )
-            if config.feature_channels:
-                self.features = nn.Sequential(
-                    nn.Linear(inputs + 15, config.width),
-                    nn.ReLU(),
-                    nn.Linear(config.width, config.feature_channels),
-                )
             self.proposal = ProposalField(config, generator)
 
-    def encode(self, points_N3: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return densities (N,), geometry codes (N, 15) and grid codes at field points."""
+    def encode(self, points_N3: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return densities (N,) and geometry codes (N, 15) at field-frame points."""
         contracted = contract(points_N3)
         codes = torch.cat([grid(contracted) for grid in self.grids], dim=1)
         out = self.trunk(codes)
-        return density_activation(out[:, 0]), out[:, 1:], codes
+        return density_activation(out[:, 0]), out[:, 1:]
 
     def colours(self, geometry_N15: torch.Tensor, directions_N3: torch.Tensor) -> torch.Tensor:
         """Return RGB in [0, 1] for codes seen along unit directions."""
         harmonics = spherical_harmonics(directions_N3)
         return torch.sigmoid(self.colour(torch.cat([geometry_N15, harmonics], dim=1)))
-
-    def feature_vectors(
-        self, geometry_N15: torch.Tensor, codes_NC: torch.Tensor
-    ) -> torch.Tensor:
-        """Return feature vectors (N, feature_channels); they do not depend on direction."""
-        return self.features(torch.cat([geometry_N15, codes_NC], dim=1))
 
 
 class _TruncatedExp(torch.autograd.Function):

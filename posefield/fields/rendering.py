@@ -1,4 +1,4 @@
-"""Images, features and depth of a field along rays."""
+"""Images and depth of a field along rays."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +33,6 @@ class RayRender:
 
     Attributes:
         colours: (R, 3) composited over black.
-        features: (R, C) composited with stop-gradient weights, or None.
         depths: (R,) median depth along the optical axis.
         depth_sigmas: (R,) spread of the weights around it.
         opacities: (R,) sum of weights.
@@ -41,7 +40,6 @@ class RayRender:
     """
 
     colours: torch.Tensor
-    features: torch.Tensor | None
     depths: torch.Tensor
     depth_sigmas: torch.Tensor
     opacities: torch.Tensor
@@ -56,7 +54,6 @@ def render_rays(
     near: float,
     far: float,
     generator: torch.Generator | None = None,
-    with_features: bool = True,
 ) -> RayRender:
     """Render rays of the field frame.
 
@@ -66,7 +63,6 @@ def render_rays(
             optical z = 1 directions it is the depth.
         near, far: range of distances.
         generator: jitters samples while learning; None renders deterministically.
-        with_features: whether the feature head is asked.
     """
     config = field.config
     num_rays, device = len(origins_R3), origins_R3.device
@@ -79,24 +75,17 @@ def render_rays(
     edges = resampled_edges(edges, proposal.weights, config.samples, generator)
     distances = spacing_to_distance(edges, near, far)
     points = _middles(origins_R3, directions_R3, distances)
-    densities, geometry, codes = field.encode(points.reshape(-1, 3))
+    densities, geometry = field.encode(points.reshape(-1, 3))
     lengths = (distances[:, 1:] - distances[:, :-1]) * norms
     weights = compositing_weights(densities.reshape(num_rays, -1), lengths)
     directions = (directions_R3 / norms)[:, None].expand(-1, config.samples, -1).reshape(-1, 3)
     colours = field.colours(geometry, directions).reshape(num_rays, config.samples, 3)
-    features = None
-    if with_features and config.feature_channels:
-        # The feature loss must never shape the geometry (NeFeS section 2.4).
-        vectors = field.feature_vectors(geometry.detach(), codes.detach())
-        vectors = vectors.reshape(num_rays, config.samples, -1)
-        features = (weights.detach()[..., None] * vectors).sum(dim=1)
     depths = median_depth(weights, distances)
     middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
     opacities = weights.sum(dim=1)
     spread = (weights * (middles - depths[:, None]) ** 2).sum(dim=1)
     return RayRender(
         colours=(weights[..., None] * colours).sum(dim=1),
-        features=features,
         depths=depths,
         depth_sigmas=(spread / opacities.clamp(min=1e-6)).sqrt(),
         opacities=opacities,
@@ -123,7 +112,6 @@ class ViewRender:
     """A rendered view as images (H, W, ...); depths are in field units."""
 
     colours_HW3: torch.Tensor
-    features_HWC: torch.Tensor | None
     depths_HW: torch.Tensor
     depth_sigmas_HW: torch.Tensor
     opacities_HW: torch.Tensor
@@ -145,26 +133,23 @@ def render_view(
     T_field_cam: torch.Tensor,
     near: float,
     far: float,
-    with_features: bool = True,
     chunk_rays: int = 8192,
 ) -> ViewRender:
     """Render a whole pinhole view (float32 pose on the field's device)."""
     pixels = pixel_grid(camera.height, camera.width, T_field_cam.device)
     origins, directions = view_rays(camera, T_field_cam, pixels)
     parts = [
-        render_rays(field, origins[rows], directions[rows], near, far, None, with_features)
+        render_rays(field, origins[rows], directions[rows], near, far)
         for rows in _chunks(len(pixels), chunk_rays)
     ]
     shape = (camera.height, camera.width)
 
-    def joined(name: str) -> torch.Tensor | None:
+    def joined(name: str) -> torch.Tensor:
         values = [getattr(part, name) for part in parts]
-        if values[0] is None:
-            return None
         return torch.cat(values).reshape(*shape, *values[0].shape[1:])
 
     return ViewRender(
-        joined('colours'), joined('features'), joined('depths'),
+        joined('colours'), joined('depths'),
         joined('depth_sigmas'), joined('opacities'),
     )
 

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from posefield.features.sift import Keypoints, match_mutual, root_normalised
 from posefield.geometry.poses import invert, skew
-from posefield.relocalization.triangulation import Observations, View, triangulate
+from posefield.relocalization.triangulation import Observations, Triangulation, View, triangulate
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,42 @@ class SparseMap:
     point_of_M: np.ndarray
     frame_of_M: np.ndarray
     pixels_M2: np.ndarray
+
+    def without_frame(self, frame: int, views: list[View]) -> 'SparseMap':
+        """Return the map as if one frame had never been, for validation.
+
+        Its observations are dropped, and the points it saw are triangulated from the others.
+        """
+        observations = Observations(
+            self.frame_of_M, self.point_of_M, self.pixels_M2.astype(np.float64)
+        )
+        others = self.frame_of_M != frame
+        touched = np.zeros(len(self.points_N3), dtype=bool)
+        touched[self.point_of_M[~others]] = True
+        rows = np.nonzero(others)[0]
+        observations, rows = _renumbered(observations.kept(others), rows)
+        if not len(rows):
+            return _empty_map()
+        old = np.zeros(int(observations.points_M.max()) + 1, dtype=np.int64)
+        old[observations.points_M] = self.point_of_M[rows]
+        points, sigmas = self.points_N3[old], self.sigmas_N[old]
+        again = np.nonzero(touched[old])[0]
+        if len(again):
+            number = np.full(len(old), -1)
+            number[again] = np.arange(len(again))
+            part = observations.kept(number[observations.points_M] >= 0)
+            part = Observations(part.frames_M, number[part.points_M], part.pixels_M2)
+            result = triangulate(views, part, len(again))
+            points, sigmas = points.copy(), sigmas.copy()
+            points[again], sigmas[again] = result.points_N3, _worst_sigmas(result)
+        return SparseMap(
+            points,
+            sigmas,
+            self.descriptors_M128[rows],
+            observations.points_M,
+            observations.frames_M,
+            self.pixels_M2[rows],
+        )
 
 
 def neighbouring_views(views: list[View], count: int) -> list[tuple[int, int]]:
@@ -102,7 +138,8 @@ def build_sparse_map(
     views: list[View],
     keypoints: list[Keypoints],
     config: SparseMapConfig,
-    should_stop: Callable[[], bool] = lambda: False,
+    check_stop: Callable[[], None] = lambda: None,
+    report: Callable[[float], None] = lambda fraction: None,
 ) -> SparseMap:
     """Match neighbouring photos, join matches to tracks and triangulate them.
 
@@ -111,7 +148,7 @@ def build_sparse_map(
         keypoints: of each view.
     """
     offsets = np.concatenate([[0], np.cumsum([len(k) for k in keypoints])]).astype(np.int64)
-    edges = _verified_matches(views, keypoints, offsets, config, should_stop)
+    edges = _verified_matches(views, keypoints, offsets, config, check_stop, report)
     observations, rows = _tracks(edges, keypoints, offsets)
     for _ in range(2):
         if not len(observations.frames_M):
@@ -120,15 +157,18 @@ def build_sparse_map(
     if not len(observations.frames_M):
         return _empty_map()
     descriptors = np.concatenate([k.descriptors_N128 for k in keypoints])
-    eigenvalues = np.linalg.eigvalsh(result.covariances_N33)
     return SparseMap(
         points_N3=result.points_N3,
-        sigmas_N=np.sqrt(np.maximum(eigenvalues[:, 2], 0.0)),
+        sigmas_N=_worst_sigmas(result),
         descriptors_M128=descriptors[rows],
         point_of_M=observations.points_M,
         frame_of_M=observations.frames_M,
         pixels_M2=observations.pixels_M2.astype(np.float32),
     )
+
+
+def _worst_sigmas(result: Triangulation) -> np.ndarray:
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(result.covariances_N33)[:, 2], 0.0))
 
 
 def _empty_map() -> SparseMap:
@@ -139,13 +179,16 @@ def _empty_map() -> SparseMap:
     )
 
 
-def _verified_matches(views, keypoints, offsets, config, should_stop) -> np.ndarray:
+def _verified_matches(
+    views, keypoints, offsets, config, check_stop, report
+) -> np.ndarray:
     """Return edges (E, 2) between global keypoint rows that agree with the known poses."""
     descriptors = [root_normalised(k.descriptors_N128) for k in keypoints]
     edges = [np.zeros((0, 2), dtype=np.int64)]
-    for i, j in neighbouring_views(views, config.neighbours):
-        if should_stop():
-            break
+    pairs = neighbouring_views(views, config.neighbours)
+    for number, (i, j) in enumerate(pairs):
+        check_stop()
+        report((number + 1) / len(pairs))
         matches = match_mutual(descriptors[i], descriptors[j], config.max_ratio)
         distances = epipolar_distances_px(
             views[i],
@@ -192,7 +235,7 @@ def _triangulated(views, observations, rows, config):
     centres = np.stack([view.T_map_cam[:3, 3] for view in views])[observations.frames_M]
     rays = result.points_N3[observations.points_M] - centres
     distances = np.linalg.norm(rays, axis=1)
-    sigma = np.sqrt(np.linalg.eigvalsh(result.covariances_N33)[:, 2])
+    sigma = _worst_sigmas(result)
     nearest = np.full(count, np.inf)
     np.minimum.at(nearest, observations.points_M, distances)
     wide = _ray_angles_deg(rays, observations.points_M, count) > config.min_angle_deg

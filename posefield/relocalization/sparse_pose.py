@@ -36,65 +36,82 @@ class PointMatches:
         pixels_K2: in the query.
         points_K3: map frame.
         point_sigmas_K: uncertainty of the points, map units.
-        ids_K: index of the point in the sparse map.
-        ratios_K: descriptor distance ratio, smaller is surer.
     """
 
     pixels_K2: np.ndarray
     points_K3: np.ndarray
     point_sigmas_K: np.ndarray
-    ids_K: np.ndarray
-    ratios_K: np.ndarray
 
 
 @dataclass(frozen=True)
 class SparsePose:
-    """A pose with the information (inverse covariance) of its camera-frame twist (v, w)."""
+    """A pose from matches.
+
+    Attributes:
+        T_cam_map: (4, 4).
+        information_66: inverse covariance of the camera-frame twist (v, w) for the residuals
+            that were found.
+        matches: all that were tried.
+        inliers: how many agree with the pose.
+    """
 
     T_cam_map: np.ndarray
     information_66: np.ndarray
-    inliers_K: np.ndarray
     matches: PointMatches
+    inliers: int
 
 
-class PointMatcher:
-    """Finds the map points of query keypoints by their mean root-SIFT descriptor."""
+@dataclass(frozen=True)
+class SparseIndex:
+    """Map points and one mean root-SIFT descriptor each, as a map keeps them.
 
-    def __init__(self, sparse_map, max_ratio: float):
-        self._map = sparse_map
-        self._max_ratio = max_ratio
-        count = len(sparse_map.points_N3)
-        sums = torch.zeros(count, 128)
-        index = torch.as_tensor(sparse_map.point_of_M)
-        sums.index_add_(0, index, root_normalised(sparse_map.descriptors_M128))
-        self._descriptors_N128 = torch.nn.functional.normalize(sums, dim=1)
+    Attributes:
+        points_N3: in the frame that poses are wanted in.
+        sigmas_N: uncertainty of the points, same units.
+        descriptors_N128: float32 of unit length.
+    """
 
-    def match(self, keypoints: Keypoints) -> PointMatches:
-        """Return the matches that pass the ratio test, each map point at most once."""
-        if len(keypoints) < 2 or len(self._descriptors_N128) < 2:
+    points_N3: np.ndarray
+    sigmas_N: np.ndarray
+    descriptors_N128: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.points_N3)
+
+    def match(self, keypoints: Keypoints, max_ratio: float) -> PointMatches:
+        """Return the matches that pass the ratio test, each map point at most once.
+
+        They are ordered from the surest to the least sure.
+        """
+        if len(keypoints) < 2 or len(self) < 2:
             return _no_matches()
-        similarity = root_normalised(keypoints.descriptors_N128) @ self._descriptors_N128.T
+        similarity = root_normalised(keypoints.descriptors_N128) @ self.descriptors_N128.T
         best, nearest = similarity.topk(2, dim=1)
         distance = (2.0 - 2.0 * best).clamp(min=1e-12).sqrt()
         ratios = (distance[:, 0] / distance[:, 1]).numpy()
         ids = nearest[:, 0].numpy()
         order = np.argsort(ratios, kind='stable')
-        order = order[ratios[order] < self._max_ratio]
+        order = order[ratios[order] < max_ratio]
         _, first = np.unique(ids[order], return_index=True)
         rows = order[np.sort(first)]
         return PointMatches(
             keypoints.pixels_N2[rows].astype(np.float64),
-            self._map.points_N3[ids[rows]],
-            self._map.sigmas_N[ids[rows]],
-            ids[rows],
-            ratios[rows],
+            self.points_N3[ids[rows]],
+            self.sigmas_N[ids[rows]],
         )
 
 
+def mean_descriptors(
+    descriptors_M128: np.ndarray, point_of_M: np.ndarray, num_points: int
+) -> torch.Tensor:
+    """Return the mean root-SIFT descriptor (N, 128), unit length, of each point."""
+    sums = torch.zeros(num_points, 128)
+    sums.index_add_(0, torch.as_tensor(point_of_M), root_normalised(descriptors_M128))
+    return torch.nn.functional.normalize(sums, dim=1)
+
+
 def _no_matches() -> PointMatches:
-    return PointMatches(
-        np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0)
-    )
+    return PointMatches(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros(0))
 
 
 def solve_sparse_pose(
@@ -151,11 +168,23 @@ def refine_sparse_pose(
         if np.abs(twist).max() < 1e-9:
             break
     residuals, J, weights, errors = _linearised(T_cam_map, matches, camera, config)
-    inliers = errors < config.max_error_px
-    if inliers.sum() < config.min_inliers:
+    inliers = int((errors < config.max_error_px).sum())
+    if inliers < config.min_inliers:
         return None
-    H = np.einsum('kai,k,kaj->ij', J, weights, J)
-    return SparsePose(T_cam_map, H, inliers, matches)
+    # The residuals' own size: a blurred query has worse keypoints than pixel_sigma says.
+    variance = (weights * (residuals**2).sum(axis=1)).sum() / (2.0 * (weights > 0).sum())
+    H = np.einsum('kai,k,kaj->ij', J, weights, J) / max(variance, 1e-6)
+    return SparsePose(T_cam_map, H, matches, inliers)
+
+
+def count_inliers(
+    T_cam_map: np.ndarray, matches: PointMatches, camera: Camera, config: SparsePoseConfig
+) -> int:
+    """Return how many matches agree with a pose from elsewhere."""
+    if not len(matches.pixels_K2):
+        return 0
+    *_, errors = _linearised(T_cam_map, matches, camera, config)
+    return int((errors < config.max_error_px).sum())
 
 
 def _moved(T_cam_map: np.ndarray, twist_6: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ class AlignmentResult:
     Attributes:
         T_cam_field: (4, 4).
         information_66: H at the optimum for the camera-frame twist, in units of residual^2.
-        cost: mean robust cost per weighted point; infinite when too little is visible.
+        cost: mean robust cost per weighted point; the kernel's scale when too little is visible.
         residual_variance: robust mean of the squared residual per point.
         overlap: share of the source weight that falls into the image.
         inlier_share: share of visible weight with a residual below the kernel's scale.
@@ -223,7 +223,7 @@ def _linearise(target, source, T, config, kernel_scale, prior) -> _Linearisation
     base = source.weights_N * visible
     total = float(base.sum())
     if total < 1e-3 * max(float(source.weights_N.sum()), 1e-9) or total <= 0.0:
-        cost = float('inf')
+        cost = kernel_scale  # what the robust kernel tends to for hopeless residuals
     else:
         cost = float((base * errors / (1.0 + errors / kernel_scale)).sum()) / total
     if prior is not None:

@@ -1,0 +1,196 @@
+"""Keyframes: photos with depth, whose lifted pixels are what a query is aligned to."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from posefield.errors import BundleError
+from posefield.features.filters import gaussian_blur, image_gradients
+from posefield.geometry.camera import Camera
+from posefield.geometry.images import to_float_rgb
+from posefield.geometry.rays import camera_rays, pixel_grid
+from posefield.relocalization.photos import SizedImage
+from posefield.relocalization.refiners.alignment import SourcePoints, masked_blur
+
+JPEG_QUALITY = 92
+# Depth uncertainty, relative to the depth, at which a pixel has half its weight.
+HALF_WEIGHT_SIGMA = 0.03
+MAX_DEPTH_STEP = 0.1
+MIN_OPACITY = 0.5
+# Points cached at a time, in keyframes times alignment rounds.
+CACHE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """One photo of the map.
+
+    Attributes:
+        T_field_cam: (4, 4) float64.
+        camera: pinhole of the stored image.
+        jpeg: the encoded image.
+        depths_hw: float16 depth of a reduced image, field units.
+        trust_hw: uint8, 255 where the depth can be relied on, 0 where it is unknown.
+    """
+
+    T_field_cam: np.ndarray
+    camera: Camera
+    jpeg: np.ndarray
+    depths_hw: np.ndarray
+    trust_hw: np.ndarray
+
+    def image(self) -> SizedImage:
+        """Return the stored image.
+
+        Raises:
+            BundleError: when it does not decode to its camera's size.
+        """
+        decoded = cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR)
+        size = (self.camera.width, self.camera.height)
+        if decoded is None or (decoded.shape[1], decoded.shape[0]) != size:
+            raise BundleError(
+                f'A keyframe image of the map does not decode to {size[0]}x{size[1]}; '
+                'the map is damaged.'
+            )
+        return SizedImage(to_float_rgb(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)), self.camera)
+
+
+def encode_jpeg(image_u8: np.ndarray) -> np.ndarray:
+    """Return an RGB uint8 image as JPEG bytes (N,) uint8."""
+    _, encoded = cv2.imencode(
+        '.jpg',
+        cv2.cvtColor(image_u8, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+    )
+    return encoded.reshape(-1)
+
+
+def depth_trust(
+    depths_HW: torch.Tensor, sigmas_HW: torch.Tensor, opacities_HW: torch.Tensor
+) -> torch.Tensor:
+    """Return weights (H, W) in [0, 1]: low for smeared depth, 0 at depth edges and holes."""
+    steps = torch.stack(image_gradients(depths_HW[None, None])).abs().amax(dim=0)[0, 0]
+    known = (steps < MAX_DEPTH_STEP * depths_HW) & (opacities_HW > MIN_OPACITY)
+    relative = sigmas_HW / depths_HW.clamp(min=1e-6)
+    return known.to(torch.float32) / (1.0 + (relative / HALF_WEIGHT_SIGMA) ** 2)
+
+
+def lift_pixels(
+    camera: Camera, T_field_cam: torch.Tensor, depths_HW: torch.Tensor
+) -> torch.Tensor:
+    """Return the field-frame points (H*W, 3) of all pixels of a pinhole view."""
+    pixels = pixel_grid(camera.height, camera.width, depths_HW.device)
+    points = camera_rays(camera, pixels) * depths_HW.reshape(-1, 1)
+    return points @ T_field_cam[:3, :3].T + T_field_cam[:3, 3]
+
+
+class KeyframeSet:
+    """The keyframes of a map, lifted on demand."""
+
+    def __init__(self, keyframes: list[Keyframe], extractor, scene_scale: float, device: str):
+        """Keep the keyframes.
+
+        Args:
+            keyframes: of the map.
+            extractor: dense features.
+            scene_scale: in field units; this far counts like turning 60 degrees.
+            device: where points are made.
+        """
+        self.keyframes = keyframes
+        self._extractor = extractor
+        self._scale = scene_scale
+        self._device = device
+        poses = np.stack([keyframe.T_field_cam for keyframe in keyframes])
+        self._centres, self._axes = poses[:, :3, 3], poses[:, :3, 2]
+        self._cache: OrderedDict[tuple, SourcePoints] = OrderedDict()
+
+    def nearest(
+        self, T_field_cam: np.ndarray, count: int, excluded: frozenset[int] = frozenset()
+    ) -> list[int]:
+        """Return the keyframes closest in position and direction, best first."""
+        distances = np.linalg.norm(self._centres - T_field_cam[:3, 3], axis=1) / self._scale
+        cosines = np.clip(self._axes @ T_field_cam[:3, 2], -1.0, 1.0)
+        cost = distances + np.arccos(cosines) / np.deg2rad(60.0)
+        return [int(i) for i in np.argsort(cost, kind='stable') if int(i) not in excluded][:count]
+
+    def sharpness(self, index: int, sigmas: tuple[float, ...], short_side: int) -> np.ndarray:
+        """Return `detail_ratio` of a keyframe blurred by each sigma."""
+        grey = grey_tensor(self.keyframes[index].image().with_short_side(short_side))
+        return np.array([detail_ratio(gaussian_blur(grey, sigma)) for sigma in sigmas])
+
+    def points(
+        self, index: int, short_side: int, sigma_px: float, blur_px: float, count: int
+    ) -> SourcePoints:
+        """Return the most telling pixels of a keyframe, lifted to field-frame points.
+
+        Args:
+            index: of the keyframe.
+            short_side: size at which features are taken.
+            sigma_px: blur of the features, as for the query.
+            blur_px: blur of the image, to match a blurred query.
+            count: at most this many, drawn by gradient energy and depth trust.
+        """
+        key = (index, short_side, sigma_px, blur_px, count)
+        if key not in self._cache:
+            self._cache[key] = self._lift(index, short_side, sigma_px, blur_px, count)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+    def _lift(self, index, short_side, sigma_px, blur_px, count) -> SourcePoints:
+        keyframe = self.keyframes[index]
+        sized = keyframe.image().with_short_side(short_side)
+        image = torch.from_numpy(sized.image_HW3).to(self._device).permute(2, 0, 1)[None]
+        image = gaussian_blur(image, blur_px)
+        whole = torch.ones_like(image[:, :1])
+        features = masked_blur(self._extractor(image), whole, sigma_px)
+        energy = sum((g**2).sum(dim=1) for g in image_gradients(features)).reshape(-1)
+        depths, trust = (
+            _enlarged(values, sized.camera, self._device)
+            for values in (keyframe.depths_hw.astype(np.float32), keyframe.trust_hw / 255.0)
+        )
+        weights = trust.reshape(-1)
+        chosen = _spread_choice(energy * weights, count, seed=index)
+        T_field_cam = torch.tensor(keyframe.T_field_cam, dtype=torch.float32, device=self._device)
+        points = lift_pixels(sized.camera, T_field_cam, depths)
+        flat = features[0].reshape(features.shape[1], -1).T
+        return SourcePoints(points[chosen], flat[chosen].contiguous(), weights[chosen])
+
+
+def _enlarged(values_hw: np.ndarray, camera: Camera, device: str) -> torch.Tensor:
+    """Return a reduced map at the camera's size (half-pixel convention)."""
+    values = torch.tensor(np.asarray(values_hw, dtype=np.float32), device=device)
+    return F.interpolate(
+        values[None, None], size=(camera.height, camera.width), mode='bilinear',
+        align_corners=False,
+    )[0, 0]
+
+
+def _spread_choice(importance_N: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Draw `count` rows without replacement, likelier where important; the same every time."""
+    positive = int((importance_N > 0).sum())
+    if positive <= count:
+        return torch.nonzero(importance_N > 0)[:, 0]
+    generator = torch.Generator(importance_N.device).manual_seed(seed)
+    return torch.multinomial(importance_N, count, replacement=False, generator=generator)
+
+
+def grey_tensor(sized: SizedImage) -> torch.Tensor:
+    """Return the luminance (1, 1, H, W)."""
+    grey = cv2.cvtColor(sized.image_HW3, cv2.COLOR_RGB2GRAY)
+    return torch.from_numpy(grey)[None, None]
+
+
+def detail_ratio(grey_11HW: torch.Tensor) -> float:
+    """Return fine against coarse gradient energy: falls with blur, ignores contrast."""
+
+    def energy(image: torch.Tensor) -> float:
+        return float(sum((g**2).mean() for g in image_gradients(image)))
+
+    fine = energy(gaussian_blur(grey_11HW, 0.7))
+    return fine / (energy(gaussian_blur(grey_11HW, 4.0)) + 1e-9)

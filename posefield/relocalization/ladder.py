@@ -1,0 +1,387 @@
+"""The ladder: hypotheses, field alignment, keyframe alignment, and the choice between them.
+
+Everything here is in the field frame; the Localizer converts to the user's map frame.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+import time
+
+import numpy as np
+import torch
+
+from posefield.errors import LocalizationError, PosefieldError
+from posefield.features.sift import detect_sift
+from posefield.geometry.poses import invert
+from posefield.relocalization.acceptance import Evidence
+from posefield.relocalization.keyframes import KeyframeSet
+from posefield.relocalization.map_bundle import MapBundle
+from posefield.relocalization.query import Query
+from posefield.relocalization.reference_view import to_reference_view
+from posefield.relocalization.refiners.field_alignment import (
+    FieldAligner,
+    FieldAlignmentConfig,
+    PoseCheck,
+)
+from posefield.relocalization.refiners.keyframe_alignment import (
+    KeyframeAligner,
+    KeyframeAlignmentConfig,
+)
+from posefield.relocalization.retrieval import GlobalDescriptor, nearest_views
+from posefield.relocalization.sparse_pose import (
+    PointMatches,
+    SparseIndex,
+    SparsePose,
+    SparsePoseConfig,
+    count_inliers,
+    solve_sparse_pose,
+)
+
+RUNGS = ('sparse', 'regressor', 'retrieval', 'field', 'keyframe')
+REFINERS = {
+    'none': frozenset(),
+    'field': frozenset({'field'}),
+    'keyframe': frozenset({'keyframe'}),
+    'field+keyframe': frozenset({'field', 'keyframe'}),
+}
+
+
+@dataclass(frozen=True)
+class LocalizerConfig:
+    """What a localizer may use, and how.
+
+    Attributes:
+        rungs: names out of RUNGS.
+        strong_inliers: a sparse pose with as many needs no other hypothesis.
+        retrieved: reference views taken as hypotheses.
+        refined: hypotheses that get all rounds of field alignment.
+        narrow_prior_deg: a prior surer than this (one deviation, of the angle under which the
+            median depth's point moves) goes to the fine rounds at once.
+        sparse, field, keyframe: settings of the rungs.
+    """
+
+    rungs: frozenset[str] = frozenset(RUNGS)
+    strong_inliers: int = 40
+    retrieved: int = 3
+    refined: int = 2
+    narrow_prior_deg: float = 1.5
+    sparse: SparsePoseConfig = SparsePoseConfig()
+    field: FieldAlignmentConfig = FieldAlignmentConfig()
+    keyframe: KeyframeAlignmentConfig = KeyframeAlignmentConfig()
+
+    def __post_init__(self):
+        unknown = self.rungs - set(RUNGS)
+        if unknown:
+            raise PosefieldError(
+                f'Unknown rung {sorted(unknown)[0]!r}, expected one of {", ".join(RUNGS)}.'
+            )
+
+    def without(self, rung: str) -> 'LocalizerConfig':
+        """Return the configuration with a rung switched off.
+
+        Raises:
+            PosefieldError: for an unknown name.
+        """
+        if rung not in RUNGS:
+            raise PosefieldError(f'Unknown rung {rung!r}, expected one of {", ".join(RUNGS)}.')
+        return replace(self, rungs=self.rungs - {rung})
+
+    def with_refiner(self, name: str) -> 'LocalizerConfig':
+        """Return the configuration with these refiners and no others.
+
+        Raises:
+            PosefieldError: for an unknown name.
+        """
+        if name not in REFINERS:
+            raise PosefieldError(
+                f'Unknown refiner {name!r}, expected one of {", ".join(REFINERS)}.'
+            )
+        return replace(self, rungs=(self.rungs - {'field', 'keyframe'}) | REFINERS[name])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a validation photo must not see of itself.
+
+    Attributes:
+        keyframes, references: indices to leave out.
+        sparse: points as if the photo had never been; None uses the map's.
+    """
+
+    keyframes: frozenset[int] = frozenset()
+    references: frozenset[int] = frozenset()
+    sparse: SparseIndex | None = None
+
+
+@dataclass(frozen=True)
+class FieldPrior:
+    """A prior in the field frame: pose, and (6, 6) covariance about the fixed axes."""
+
+    T_field_cam: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A pose on its way up the ladder.
+
+    Attributes:
+        rung: who proposed it.
+        T_field_cam: now; T_field_cam_coarse: as proposed.
+        information_66: calibrated inverse covariance of its camera-frame twist, or None.
+        renders, iterations: spent so far.
+    """
+
+    rung: str
+    T_field_cam: np.ndarray
+    T_field_cam_coarse: np.ndarray
+    information_66: np.ndarray | None = None
+    renders: int = 0
+    iterations: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished hypothesis.
+
+    Attributes:
+        hypothesis: with its final pose and information.
+        evidence, check: what speaks for it.
+        score, threshold: calibrated probability, and what it must reach.
+    """
+
+    hypothesis: Hypothesis
+    evidence: Evidence
+    check: PoseCheck
+    score: float
+    threshold: float
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Add the time inside the block to a stage."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - begun
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+
+
+class Ladder:
+    """Finds the pose of a query in a map."""
+
+    def __init__(self, bundle: MapBundle, config: LocalizerConfig, device: torch.device | str):
+        self.bundle = bundle
+        self.config = config
+        self.device = device
+        self.field = FieldAligner(
+            bundle.field,
+            bundle.transform,
+            bundle.extractor,
+            config.field,
+            bundle.sizes.field,
+            device,
+        )
+        keyframes = KeyframeSet(bundle.keyframes, bundle.extractor, bundle.scene_scale, device)
+        self.keyframe = KeyframeAligner(
+            keyframes, config.keyframe, bundle.sizes.keyframe, device
+        )
+        self._describe = GlobalDescriptor()
+
+    def localize(
+        self,
+        query: Query,
+        prior: FieldPrior | None = None,
+        held_out: HeldOut = HeldOut(),
+        watch: Stopwatch | None = None,
+    ) -> Outcome:
+        """Return the best pose that any rung leads to.
+
+        Raises:
+            LocalizationError: when no rung that is switched on has any hypothesis.
+        """
+        watch = watch or Stopwatch()
+        matches, sparse = self.find_sparse(query, held_out, watch)
+        outcomes = []
+        if sparse is not None:
+            proposed = self.sparse_hypothesis(sparse)
+            outcomes.append(self.finish(query, proposed, matches, held_out, watch))
+            if sparse.inliers >= self.config.strong_inliers and _accepted(outcomes[0]):
+                return outcomes[0]
+        if prior is not None:
+            outcomes.append(self._from_prior(query, prior, matches, held_out, watch))
+            if _accepted(outcomes[-1]):
+                return max(outcomes, key=lambda outcome: outcome.score)
+        for hypothesis in self._searched(query, held_out, watch):
+            outcomes.append(self.finish(query, hypothesis, matches, held_out, watch))
+        if not outcomes:
+            raise LocalizationError(
+                'No rung has a hypothesis for this image: expected sparse matches, a prior, or '
+                f'regressor or retrieval, found only {", ".join(sorted(self.config.rungs))}.'
+            )
+        return max(outcomes, key=lambda outcome: outcome.score)
+
+    def refine(
+        self, query: Query, T_field_cam: np.ndarray, watch: Stopwatch | None = None
+    ) -> Outcome:
+        """Return the pose that the refiners switched on reach from a start, and nothing else."""
+        watch = watch or Stopwatch()
+        hypothesis = Hypothesis('prior', T_field_cam, T_field_cam)
+        rounds = self.config.field.coarse + self.config.field.fine
+        hypothesis = self._field_aligned(query, hypothesis, rounds, watch)
+        return self.finish(query, hypothesis, None, HeldOut(), watch)
+
+    def find_sparse(
+        self, query: Query, held_out: HeldOut, watch: Stopwatch
+    ) -> tuple[PointMatches | None, SparsePose | None]:
+        """Return the sparse matches and the pose they give; None where the rung is off."""
+        if 'sparse' not in self.config.rungs:
+            return None, None
+        with watch.time('sparse'):
+            sized = query.sized(self.bundle.sizes.sparse)
+            keypoints = detect_sift(sized.image_HW3, self.bundle.sizes.max_keypoints)
+            index = held_out.sparse or self.bundle.sparse
+            matches = index.match(keypoints, self.config.sparse.max_ratio)
+            return matches, solve_sparse_pose(matches, sized.camera, self.config.sparse)
+
+    def sparse_hypothesis(self, sparse: SparsePose) -> Hypothesis:
+        """Return the hypothesis of a sparse pose, with calibrated information."""
+        T = invert(sparse.T_cam_map)
+        information = sparse.information_66 / self.bundle.calibration.kappas['sparse']
+        return Hypothesis('sparse', T, T, information)
+
+    def _from_prior(self, query, prior, matches, held_out, watch) -> Outcome:
+        """Refine a prior; a sure one skips the coarse rounds."""
+        hypothesis = Hypothesis('prior', prior.T_field_cam, prior.T_field_cam)
+        spread = np.sqrt(np.maximum(np.diag(prior.covariance), 0.0))
+        angle_deg = np.rad2deg(spread[3:].max() + spread[:3].max() / self.bundle.scene_scale)
+        config = self.config.field
+        narrow = angle_deg < self.config.narrow_prior_deg
+        rounds = config.fine if narrow else config.coarse + config.fine
+        hypothesis = self._field_aligned(query, hypothesis, rounds, watch)
+        return self.finish(query, hypothesis, matches, held_out, watch)
+
+    def _searched(self, query: Query, held_out: HeldOut, watch: Stopwatch) -> list[Hypothesis]:
+        """Return the best hypotheses of regressor and retrieval, aligned with the field."""
+        with watch.time('hypotheses'):
+            hypotheses = self._proposals(query, held_out)
+        if len(hypotheses) > self.config.refined:
+            hypotheses = self._ranked(query, hypotheses, watch)[: self.config.refined]
+            rounds = self.config.field.fine
+        else:
+            rounds = self.config.field.coarse + self.config.field.fine
+        return [self._field_aligned(query, h, rounds, watch) for h in hypotheses]
+
+    def _proposals(self, query: Query, held_out: HeldOut) -> list[Hypothesis]:
+        rungs = self.config.rungs
+        if not rungs & {'regressor', 'retrieval'}:
+            return []
+        view = to_reference_view(query.image, self.bundle.reference_camera)
+        hypotheses = []
+        if 'regressor' in rungs:
+            image = torch.from_numpy(view).to(self.device)
+            T = self.bundle.regressor.pose(image).numpy()
+            hypotheses.append(Hypothesis('regressor', T, T))
+        if 'retrieval' in rungs:
+            references = self.bundle.T_field_reference_N44
+            usable = np.array(
+                [i for i in range(len(references)) if i not in held_out.references], dtype=int
+            )
+            found = nearest_views(
+                self._describe(view[None])[0],
+                self.bundle.reference_descriptors_ND[usable],
+                references[usable],
+                self.config.retrieved,
+                0.1 * self.bundle.scene_scale,
+            )
+            for T in references[usable[found]]:
+                hypotheses.append(Hypothesis('retrieval', T, T))
+        return hypotheses
+
+    def _ranked(
+        self, query: Query, hypotheses: list[Hypothesis], watch: Stopwatch
+    ) -> list[Hypothesis]:
+        """Return hypotheses after the coarse rounds, the best fitting first."""
+        if 'field' not in self.config.rungs:
+            with watch.time('check'):
+                costs = [self.field.check(query, h.T_field_cam).cost for h in hypotheses]
+            return [hypotheses[i] for i in np.argsort(costs, kind='stable')]
+        ranked = []
+        with watch.time('field'):
+            for hypothesis in hypotheses:
+                refined = self.field.align(query, hypothesis.T_field_cam, self.config.field.coarse)
+                cost = refined.cost + 0.5 * (1.0 - refined.overlap)
+                ranked.append((cost, self._moved(hypothesis, refined, 'field')))
+        return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
+
+    def _field_aligned(self, query, hypothesis, rounds, watch) -> Hypothesis:
+        if 'field' not in self.config.rungs:
+            return hypothesis
+        with watch.time('field'):
+            refined = self.field.align(query, hypothesis.T_field_cam, rounds)
+        return self._moved(hypothesis, refined, 'field')
+
+    def _moved(self, hypothesis: Hypothesis, refined, kind: str) -> Hypothesis:
+        return replace(
+            hypothesis,
+            T_field_cam=refined.T_field_cam,
+            information_66=refined.information_66 / self.bundle.calibration.kappas[kind],
+            renders=hypothesis.renders + refined.renders,
+            iterations=hypothesis.iterations + refined.iterations,
+        )
+
+    def finish(
+        self,
+        query: Query,
+        hypothesis: Hypothesis,
+        matches: PointMatches | None,
+        held_out: HeldOut,
+        watch: Stopwatch,
+    ) -> Outcome:
+        """Align with keyframes, where that is on, and judge the pose."""
+        keyframe = None
+        if 'keyframe' in self.config.rungs:
+            with watch.time('keyframe'):
+                keyframe = self._keyframe_aligned(query, hypothesis, held_out)
+            fused = hypothesis.rung == 'sparse'
+            hypothesis = self._moved(hypothesis, keyframe, 'fused' if fused else 'keyframe')
+        with watch.time('check'):
+            check = self.field.check(query, hypothesis.T_field_cam)
+        evidence = self._evidence(query, hypothesis, keyframe, matches, check)
+        score, threshold = self.bundle.calibration.acceptance.judge(
+            evidence, keyframe is not None, matches is not None
+        )
+        return Outcome(hypothesis, evidence, check, score, threshold)
+
+    def _keyframe_aligned(self, query, hypothesis, held_out):
+        prior = None
+        if hypothesis.rung == 'sparse':
+            prior = hypothesis.information_66 * self.bundle.calibration.kappas['keyframe']
+        return self.keyframe.align(query, hypothesis.T_field_cam, prior, held_out.keyframes)
+
+    def _evidence(self, query, hypothesis, keyframe, matches, check) -> Evidence:
+        inliers = None
+        if matches is not None:
+            camera = query.sized(self.bundle.sizes.sparse).camera
+            T_cam_field = invert(hypothesis.T_field_cam)
+            inliers = count_inliers(T_cam_field, matches, camera, self.config.sparse)
+        return Evidence(
+            render_inliers=check.inlier_share,
+            render_cost=check.cost,
+            keyframe_inliers=keyframe.inlier_share if keyframe else None,
+            keyframe_cost=keyframe.cost if keyframe else None,
+            keyframe_overlap=keyframe.overlap if keyframe else None,
+            sparse_inliers=inliers,
+        )
+
+
+def _accepted(outcome: Outcome) -> bool:
+    return outcome.score >= outcome.threshold

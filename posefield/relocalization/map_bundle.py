@@ -1,0 +1,240 @@
+"""A map on disk and in memory."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from posefield import __version__
+from posefield.errors import BundleError, CameraError
+from posefield.features.extractors import DenseExtractor, extractor_tensors, load_extractor
+from posefield.fields.grid_field import GridField, GridFieldConfig
+from posefield.fields.scene_transform import SceneTransform
+from posefield.geometry.camera import Camera
+from posefield.relocalization.acceptance import AcceptanceModel
+from posefield.relocalization.keyframes import Keyframe
+from posefield.relocalization.photos import WorkingSizes
+from posefield.relocalization.regressors.posenet import CompactPoseNet, CompactPoseNetConfig
+from posefield.relocalization.sparse_pose import SparseIndex
+from posefield.storage import atomic_folder, load_tensors, read_json, save_tensors, write_json
+
+MAP_SCHEMA = 1
+MAP_KIND = 'map'
+# Descriptor entries are at most 1; the square root puts them well below 0.5.
+DESCRIPTOR_SCALE = 400.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What validation says about covariances and scores.
+
+    Attributes:
+        kappas: factor on the covariance of `sparse`, `field`, `keyframe` and `fused` poses.
+        coarse_translation: rms error of regressed centres, field units per axis.
+        coarse_rotation: rms error of regressed rotations, radians per axis.
+        acceptance: scores poses.
+    """
+
+    kappas: Mapping[str, float]
+    coarse_translation: float
+    coarse_rotation: float
+    acceptance: AcceptanceModel
+
+    def to_dict(self) -> dict:
+        """Return plain JSON values."""
+        return {
+            'kappas': dict(self.kappas),
+            'coarse_translation': self.coarse_translation,
+            'coarse_rotation': self.coarse_rotation,
+            'acceptance': self.acceptance.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'Calibration':
+        """Return the calibration that `to_dict` described."""
+        return cls(
+            {name: float(value) for name, value in values['kappas'].items()},
+            float(values['coarse_translation']),
+            float(values['coarse_rotation']),
+            AcceptanceModel.from_dict(values['acceptance']),
+        )
+
+
+@dataclass(frozen=True)
+class MapBundle:
+    """Everything a Localizer needs; poses and points are in the field frame.
+
+    Attributes:
+        info: provenance and figures for people: units, preset, seed, seconds, counts.
+        sizes: working sizes.
+        transform: between the user's map frame and the field frame.
+        scene_scale: mean distance from the cameras to what they look at, field units.
+        camera: pinhole of a typical training photo at full size, as a default for queries.
+        field, extractor, keyframes, sparse, regressor: the learned parts.
+        reference_camera: view of the regressor and of retrieval.
+        reference_descriptors_ND, T_field_reference_N44: of retrieval.
+        calibration: of covariances and scores.
+    """
+
+    info: Mapping[str, Any]
+    sizes: WorkingSizes
+    transform: SceneTransform
+    scene_scale: float
+    field: GridField
+    extractor_name: str
+    extractor: DenseExtractor
+    keyframes: list[Keyframe]
+    sparse: SparseIndex
+    regressor: CompactPoseNet
+    reference_camera: Camera
+    reference_descriptors_ND: torch.Tensor
+    T_field_reference_N44: np.ndarray
+    calibration: Calibration
+
+    def save(self, folder: Path) -> None:
+        """Write the map; a crash at any moment leaves the old one or the new one, whole.
+
+        Raises:
+            BundleError: when it cannot be written.
+        """
+        with atomic_folder(folder) as part:
+            write_json(part / 'map.json', self._index())
+            save_tensors(part / 'field.safetensors', _halved(self.field.state_dict()))
+            save_tensors(part / 'features.safetensors', extractor_tensors(self.extractor))
+            save_tensors(part / 'regressor.safetensors', _halved(self.regressor.state_dict()))
+            save_tensors(part / 'references.safetensors', self._references())
+
+    def _index(self) -> dict:
+        return {
+            'schema': MAP_SCHEMA,
+            'kind': MAP_KIND,
+            'posefield_version': __version__,
+            **self.info,
+            'sizes': asdict(self.sizes),
+            'field_short_side': self.sizes.field,
+            'transform': asdict(self.transform),
+            'scene_scale': self.scene_scale,
+            'field': self.field.config.to_dict(),
+            'features': self.extractor_name,
+            'regressor': self.regressor.config.to_dict(),
+            'reference_camera': camera_to_dict(self.reference_camera),
+            'keyframe_cameras': [camera_to_dict(k.camera) for k in self.keyframes],
+            'calibration': self.calibration.to_dict(),
+        }
+
+    def _references(self) -> dict[str, torch.Tensor]:
+        tensors = {
+            'sparse.points': torch.from_numpy(self.sparse.points_N3.astype(np.float32)),
+            'sparse.sigmas': torch.from_numpy(self.sparse.sigmas_N.astype(np.float32)),
+            'sparse.descriptors': quantised_descriptors(self.sparse.descriptors_N128),
+            'retrieval.descriptors': self.reference_descriptors_ND.cpu().to(torch.float16),
+            'retrieval.poses': torch.from_numpy(self.T_field_reference_N44.astype(np.float32)),
+            'keyframes.poses': torch.from_numpy(
+                np.stack([keyframe.T_field_cam for keyframe in self.keyframes])
+            ),
+        }
+        for index, keyframe in enumerate(self.keyframes):
+            tensors[f'keyframe.{index}.jpeg'] = torch.from_numpy(keyframe.jpeg)
+            tensors[f'keyframe.{index}.depths'] = torch.from_numpy(keyframe.depths_hw)
+            tensors[f'keyframe.{index}.trust'] = torch.from_numpy(keyframe.trust_hw)
+        return tensors
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = 'cpu') -> 'MapBundle':
+        """Read a map.
+
+        Raises:
+            BundleError: when it is damaged, unsafe, or of a newer version.
+        """
+        folder = Path(folder)
+        index = read_json(folder / 'map.json', schema=MAP_SCHEMA, kind=MAP_KIND)
+        try:
+            return _loaded(folder, index, device)
+        except (KeyError, TypeError, ValueError, RuntimeError, CameraError) as error:
+            raise BundleError(
+                f'The map {folder} is damaged or of another version: {error}'
+            ) from error
+
+
+def _loaded(folder: Path, index: dict, device: torch.device | str) -> MapBundle:
+    field = GridField(GridFieldConfig.from_dict(index['field']), torch.Generator())
+    field.load_state_dict(_floats(load_tensors(folder / 'field.safetensors')))
+    regressor = CompactPoseNet(CompactPoseNetConfig.from_dict(index['regressor']))
+    regressor.load_state_dict(_floats(load_tensors(folder / 'regressor.safetensors')))
+    extractor = load_extractor(
+        index['features'], load_tensors(folder / 'features.safetensors'), device
+    )
+    tensors = load_tensors(folder / 'references.safetensors')
+    transform = index['transform']
+    return MapBundle(
+        info=index,
+        sizes=WorkingSizes(**index['sizes']),
+        transform=SceneTransform(**{**transform, 'centre': tuple(transform['centre'])}),
+        scene_scale=float(index['scene_scale']),
+        field=field.to(device).requires_grad_(False),
+        extractor_name=index['features'],
+        extractor=extractor,
+        keyframes=_loaded_keyframes(index, tensors),
+        sparse=SparseIndex(
+            tensors['sparse.points'].double().numpy(),
+            tensors['sparse.sigmas'].double().numpy(),
+            restored_descriptors(tensors['sparse.descriptors']),
+        ),
+        regressor=regressor.to(device).requires_grad_(False),
+        reference_camera=camera_from_dict(index['reference_camera']),
+        reference_descriptors_ND=tensors['retrieval.descriptors'].to(torch.float32),
+        T_field_reference_N44=tensors['retrieval.poses'].double().numpy(),
+        calibration=Calibration.from_dict(index['calibration']),
+    )
+
+
+def _loaded_keyframes(index: dict, tensors: Mapping[str, torch.Tensor]) -> list[Keyframe]:
+    poses = tensors['keyframes.poses'].double().numpy()
+    return [
+        Keyframe(
+            T_field_cam=poses[number],
+            camera=camera_from_dict(camera),
+            jpeg=tensors[f'keyframe.{number}.jpeg'].numpy(),
+            depths_hw=tensors[f'keyframe.{number}.depths'].numpy(),
+            trust_hw=tensors[f'keyframe.{number}.trust'].numpy(),
+        )
+        for number, camera in enumerate(index['keyframe_cameras'])
+    ]
+
+
+def quantised_descriptors(descriptors_N128: torch.Tensor) -> torch.Tensor:
+    """Return unit root-SIFT descriptors as uint8."""
+    return (descriptors_N128 * DESCRIPTOR_SCALE).round().clamp(0, 255).to(torch.uint8)
+
+
+def restored_descriptors(quantised_N128: torch.Tensor) -> torch.Tensor:
+    """Return unit float32 descriptors from `quantised_descriptors`."""
+    return torch.nn.functional.normalize(quantised_N128.to(torch.float32), dim=1)
+
+
+def camera_to_dict(camera: Camera) -> dict:
+    """Return a camera as JSON values."""
+    return {**asdict(camera), 'distortion': list(camera.distortion)}
+
+
+def camera_from_dict(values: Mapping[str, Any]) -> Camera:
+    """Return the camera that `camera_to_dict` described."""
+    numbers = {name: float(values[name]) for name in ('fx', 'fy', 'cx', 'cy')}
+    if not all(math.isfinite(number) for number in numbers.values()):
+        raise CameraError(f'Camera intrinsics must be finite, found {numbers}.')
+    return Camera(
+        int(values['width']), int(values['height']), **numbers,
+        model=values['model'], distortion=tuple(values['distortion']),
+    )
+
+
+def _halved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().to(torch.float16) for name, tensor in tensors.items()}
+
+
+def _floats(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
