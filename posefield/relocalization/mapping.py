@@ -283,7 +283,7 @@ class _MapBuilder:
             check_stop()
             T_field_cam = transform.camera_to_field(photo.T_map_cam)
             pose = torch.tensor(T_field_cam, dtype=torch.float32, device=self.device)
-            small = photo.training_camera
+            small = photo.keyframe_camera.with_short_side(self.preset.sizes.depth)
             view = render_view(field, small, pose, transform.near, transform.far)
             trust = depth_trust(view.depths_HW, view.depth_sigmas_HW, view.opacities_HW)
             keyframes.append(

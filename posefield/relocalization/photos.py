@@ -13,14 +13,23 @@ from posefield.geometry.images import resize, undistort
 
 @dataclass(frozen=True)
 class WorkingSizes:
-    """Short sides in pixels of the images that each part works on, and keypoints a photo.
+    """Short sides in pixels of the images that each part works on.
 
     An image is never enlarged: a smaller one is used as it is.
+
+    Attributes:
+        sparse: keypoints.
+        keyframe: keyframe alignment.
+        training: what the field learns from.
+        depth: depth maps of the keyframes.
+        field: field alignment.
+        max_keypoints: in each photo.
     """
 
     sparse: int = 480
     keyframe: int = 240
     training: int = 120
+    depth: int = 80
     field: int = 60
     max_keypoints: int = 2000
 
