@@ -16,7 +16,13 @@ class Preset(str, Enum):
     AUTO = 'auto'
     CPU = 'cpu'
     GPU = 'gpu'
-    PAPER = 'paper'
+
+
+class FeaturesName(str, Enum):
+    """Dense features that queries are aligned with."""
+
+    GRADIENT = 'gradient'
+    COMPACT = 'compact'
 
 
 class Start(str, Enum):
@@ -58,6 +64,10 @@ def train(
         float | None,
         typer.Option('--minutes', min=0.01, help="Time to learn; default: the preset's."),
     ] = None,
+    features: Annotated[
+        FeaturesName | None,
+        typer.Option('--features', help="Dense features; default: the preset's."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option('--resume', help='Go on from the checkpoint of a stopped run.')
     ] = False,
@@ -81,6 +91,7 @@ def train(
                 out,
                 device=device,
                 minutes=minutes,
+                features=features.value if features else None,
                 seed=seed,
                 resume=resume,
                 progress=make_progress(quiet),

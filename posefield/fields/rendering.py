@@ -69,8 +69,13 @@ def render_rays(
     norms = directions_R3.norm(dim=1, keepdim=True)
     edges = uniform_edges(num_rays, config.proposal_samples, generator, device)
     proposal = _level(
-        edges, near, far, norms,
-        lambda points: field.proposal.densities(points), origins_R3, directions_R3,
+        edges,
+        near,
+        far,
+        norms,
+        lambda points: field.proposal.densities(points),
+        origins_R3,
+        directions_R3,
     )
     edges = resampled_edges(edges, proposal.weights, config.samples, generator)
     distances = spacing_to_distance(edges, near, far)
@@ -149,8 +154,10 @@ def render_view(
         return torch.cat(values).reshape(*shape, *values[0].shape[1:])
 
     return ViewRender(
-        joined('colours'), joined('depths'),
-        joined('depth_sigmas'), joined('opacities'),
+        joined('colours'),
+        joined('depths'),
+        joined('depth_sigmas'),
+        joined('opacities'),
     )
 
 

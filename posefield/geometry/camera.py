@@ -95,9 +95,7 @@ class Camera:
     def with_short_side(self, short_side: int) -> 'Camera':
         """Return the camera resized so that its shorter image side has `short_side` pixels."""
         scale = short_side / min(self.width, self.height)
-        return self.resized(
-            max(1, round(self.width * scale)), max(1, round(self.height * scale))
-        )
+        return self.resized(max(1, round(self.width * scale)), max(1, round(self.height * scale)))
 
     def cropped(self, x: int, y: int, width: int, height: int) -> 'Camera':
         """Return the camera of the window whose top-left pixel is (x, y)."""

@@ -54,9 +54,7 @@ def _remapping(camera: Camera) -> _Remapping:
         if camera.model == 'equidistant'
         else cv2.initUndistortRectifyMap
     )
-    map_x, map_y = initialise(
-        camera.K_33, distortion, np.eye(3), camera.K_33, size, cv2.CV_32FC1
-    )
+    map_x, map_y = initialise(camera.K_33, distortion, np.eye(3), camera.K_33, size, cv2.CV_32FC1)
     seen = (
         (map_x >= -0.5)
         & (map_x <= camera.width - 0.5)

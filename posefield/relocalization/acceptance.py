@@ -108,8 +108,11 @@ def fit_logistic(x_ND: np.ndarray, right_N: np.ndarray, false_N: np.ndarray) -> 
     highest_false = float(p[false_N].max()) if false_N.any() else 0.0
     threshold = min(max(MIN_THRESHOLD, highest_false + 0.02), MAX_THRESHOLD)
     return LogisticModel(
-        tuple(mean.tolist()), tuple(deviation.tolist()), tuple(beta[1:].tolist()),
-        float(beta[0]), threshold,
+        tuple(mean.tolist()),
+        tuple(deviation.tolist()),
+        tuple(beta[1:].tolist()),
+        float(beta[0]),
+        threshold,
     )
 
 
@@ -136,8 +139,11 @@ class AcceptanceModel:
         return cls(
             {
                 name: LogisticModel(
-                    tuple(v['mean']), tuple(v['deviation']), tuple(v['weights']),
-                    float(v['bias']), float(v['threshold']),
+                    tuple(v['mean']),
+                    tuple(v['deviation']),
+                    tuple(v['weights']),
+                    float(v['bias']),
+                    float(v['threshold']),
                 )
                 for name, v in values.items()
             }

@@ -18,7 +18,6 @@ from posefield.relocalization.acceptance import (
     fit_acceptance,
 )
 from posefield.relocalization.ladder import (
-    HeldOut,
     Hypothesis,
     Ladder,
     LocalizerConfig,
@@ -26,9 +25,9 @@ from posefield.relocalization.ladder import (
     Stopwatch,
 )
 from posefield.relocalization.map_bundle import Calibration, MapBundle
-from posefield.relocalization.query import Query
 from posefield.relocalization.refiners.alignment import twist_between
 from posefield.relocalization.sparse_pose import PointMatches, SparsePose
+from posefield.relocalization.validation import ValidationPhoto
 
 KINDS = ('sparse', 'field', 'keyframe', 'fused')
 # With fewer right poses than this a kappa is not fitted but stays at the field's usual value.
@@ -42,21 +41,14 @@ NEAR_START = (0.05, 3.0)
 FAR_STARTS = ((0.15, 8.0), (0.3, 20.0), (0.6, 40.0))
 
 
-@dataclass(frozen=True)
-class ValidationPhoto:
-    """A photo of known pose (field frame) and what it must not see of itself."""
-
-    query: Query
-    T_field_cam: np.ndarray
-    held_out: HeldOut
-
-
 def neutral_calibration(coarse_translation: float, coarse_rotation: float) -> Calibration:
     """Return a calibration that changes nothing and accepts nothing, to calibrate with."""
     never = {
         name: LogisticModel((0.0,) * size, (1.0,) * size, (0.0,) * size, 0.0, 1.0)
         for name, size in (
-            ('render', 2), ('render+keyframe', 5), ('render+sparse', 3),
+            ('render', 2),
+            ('render+keyframe', 5),
+            ('render+sparse', 3),
             ('render+keyframe+sparse', 6),
         )
     }
@@ -108,9 +100,7 @@ def calibrate(
         samples += _judged(ladder, one, generator, nees['fused'])
         report(0.5 + 0.5 * (index + 1) / len(tried))
     kappas['fused'] = kappas['keyframe'] * _kappa(nees['fused'], default=1.0)
-    return replace(
-        bundle.calibration, kappas=kappas, acceptance=fit_acceptance(samples)
-    )
+    return replace(bundle.calibration, kappas=kappas, acceptance=fit_acceptance(samples))
 
 
 def _with_kappas(ladder: Ladder, kappas: dict[str, float], device) -> Ladder:

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 
 from posefield.errors import BundleError
 from posefield.features.filters import gaussian_blur, image_gradients
+from posefield.fields.grid_field import GridField
+from posefield.fields.rendering import render_view
+from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
 from posefield.geometry.images import to_float_rgb
 from posefield.geometry.rays import camera_rays, pixel_grid
-from posefield.relocalization.photos import SizedImage
+from posefield.relocalization.photos import Photo, SizedImage
 from posefield.relocalization.refiners.alignment import SourcePoints, masked_blur
 
 JPEG_QUALITY = 92
@@ -88,6 +91,34 @@ def lift_pixels(
     return points @ T_field_cam[:3, :3].T + T_field_cam[:3, 3]
 
 
+def render_keyframe(
+    photo: Photo, field: GridField, transform: SceneTransform, short_side: int
+) -> Keyframe:
+    """Return a training photo with the depth that the field has for it.
+
+    Args:
+        photo: with its keyframe image.
+        field: learned.
+        transform: between map and field frame.
+        short_side: of the depth map.
+    """
+    device = next(field.parameters()).device
+    T_field_cam = transform.camera_to_field(photo.T_map_cam)
+    pose = torch.tensor(T_field_cam, dtype=torch.float32, device=device)
+    camera = photo.keyframe_camera
+    if short_side < min(camera.width, camera.height):
+        camera = camera.with_short_side(short_side)
+    view = render_view(field, camera, pose, transform.near, transform.far)
+    trust = depth_trust(view.depths_HW, view.depth_sigmas_HW, view.opacities_HW)
+    return Keyframe(
+        T_field_cam=T_field_cam,
+        camera=photo.keyframe_camera,
+        jpeg=encode_jpeg(photo.keyframe_u8),
+        depths_hw=view.depths_HW.cpu().numpy().astype(np.float16),
+        trust_hw=(trust * 255.0).round().to(torch.uint8).cpu().numpy(),
+    )
+
+
 class KeyframeSet:
     """The keyframes of a map, lifted on demand."""
 
@@ -151,7 +182,7 @@ class KeyframeSet:
         features = masked_blur(self._extractor(image), whole, sigma_px)
         energy = sum((g**2).sum(dim=1) for g in image_gradients(features)).reshape(-1)
         depths, trust = (
-            _enlarged(values, sized.camera, self._device)
+            enlarged(values, sized.camera, self._device)
             for values in (keyframe.depths_hw.astype(np.float32), keyframe.trust_hw / 255.0)
         )
         weights = trust.reshape(-1)
@@ -162,11 +193,13 @@ class KeyframeSet:
         return SourcePoints(points[chosen], flat[chosen].contiguous(), weights[chosen])
 
 
-def _enlarged(values_hw: np.ndarray, camera: Camera, device: str) -> torch.Tensor:
+def enlarged(values_hw: np.ndarray, camera: Camera, device: torch.device | str) -> torch.Tensor:
     """Return a reduced map at the camera's size (half-pixel convention)."""
     values = torch.tensor(np.asarray(values_hw, dtype=np.float32), device=device)
     return F.interpolate(
-        values[None, None], size=(camera.height, camera.width), mode='bilinear',
+        values[None, None],
+        size=(camera.height, camera.width),
+        mode='bilinear',
         align_corners=False,
     )[0, 0]
 

@@ -191,9 +191,7 @@ class Ladder:
             device,
         )
         keyframes = KeyframeSet(bundle.keyframes, bundle.extractor, bundle.scene_scale, device)
-        self.keyframe = KeyframeAligner(
-            keyframes, config.keyframe, bundle.sizes.keyframe, device
-        )
+        self.keyframe = KeyframeAligner(keyframes, config.keyframe, bundle.sizes.keyframe, device)
         self._describe = GlobalDescriptor()
 
     def localize(

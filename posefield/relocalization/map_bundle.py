@@ -227,8 +227,11 @@ def camera_from_dict(values: Mapping[str, Any]) -> Camera:
     if not all(math.isfinite(number) for number in numbers.values()):
         raise CameraError(f'Camera intrinsics must be finite, found {numbers}.')
     return Camera(
-        int(values['width']), int(values['height']), **numbers,
-        model=values['model'], distortion=tuple(values['distortion']),
+        int(values['width']),
+        int(values['height']),
+        **numbers,
+        model=values['model'],
+        distortion=tuple(values['distortion']),
     )
 
 

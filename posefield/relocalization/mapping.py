@@ -11,26 +11,21 @@ import torch
 
 from posefield.data.scene import Frame, Scene
 from posefield.data.transforms_json import camera_to_entry
-from posefield.errors import DataError, LearningInterrupted
-from posefield.features.extractors import load_extractor
-from posefield.fields.rendering import render_view
+from posefield.errors import DataError, LearningError, LearningInterrupted
+from posefield.features.extractors import EXTRACTORS, DenseExtractor, load_extractor
+from posefield.fields.grid_field import GridField
 from posefield.fields.scene_transform import SceneTransform, scene_scale
-from posefield.geometry.images import undistort
 from posefield.geometry.poses import pose_errors
 from posefield.learning.checkpoints import CheckpointStore
 from posefield.learning.devices import select_device
 from posefield.learning.loop import run_stage
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.randomness import global_randomness
-from posefield.relocalization.calibration import (
-    ValidationPhoto,
-    calibrate,
-    neutral_calibration,
-)
+from posefield.relocalization.calibration import calibrate, neutral_calibration
+from posefield.relocalization.features_stage import FeaturesStage
 from posefield.relocalization.field_stage import FieldStage
-from posefield.relocalization.keyframes import Keyframe, depth_trust, encode_jpeg
-from posefield.relocalization.ladder import HeldOut
-from posefield.relocalization.map_bundle import MAP_KIND, MapBundle
+from posefield.relocalization.keyframes import Keyframe, render_keyframe
+from posefield.relocalization.map_bundle import MAP_KIND, Calibration, MapBundle
 from posefield.relocalization.photos import (
     Photo,
     SizedImage,
@@ -39,13 +34,12 @@ from posefield.relocalization.photos import (
     to_u8,
 )
 from posefield.relocalization.presets import MappingPreset, preset_named
-from posefield.relocalization.query import Query
 from posefield.relocalization.reference_view import reference_camera, to_reference_view
 from posefield.relocalization.regressors.stage import RegressorStage
 from posefield.relocalization.retrieval import GlobalDescriptor
-from posefield.relocalization.sparse_map import SparseMap, build_sparse_map
-from posefield.relocalization.sparse_pose import SparseIndex, mean_descriptors
+from posefield.relocalization.sparse_map import SparseMap, build_sparse_map, sparse_index
 from posefield.relocalization.triangulation import View
+from posefield.relocalization.validation import held_out_photos, split_photos
 from posefield.relocalization.view_synthesis import (
     ReferenceViews,
     random_poses,
@@ -65,6 +59,7 @@ def build_map(
     *,
     device: str = 'auto',
     minutes: float | None = None,
+    features: str | None = None,
     seed: int = 0,
     resume: bool = False,
     progress: Progress | None = None,
@@ -78,6 +73,7 @@ def build_map(
         out: map folder; an older map there is replaced when the new one is whole.
         device: `auto`, `cpu` or `cuda`.
         minutes: time to learn; the preset's by default.
+        features: `gradient` or `compact`; the preset's by default.
         seed: of everything random.
         resume: go on from the checkpoint of a stopped run.
         progress: who to tell.
@@ -95,13 +91,21 @@ def build_map(
         scene,
         settings,
         minutes or settings.minutes,
+        features or settings.features,
         seed,
         chosen,
         progress or QuietProgress(),
         stop or threading.Event(),
     )
     store = CheckpointStore.beside(
-        out, {'preset': preset, 'seed': seed, 'scene': str(scene.root), 'minutes': minutes}
+        out,
+        {
+            'preset': preset,
+            'seed': seed,
+            'scene': str(scene.root),
+            'minutes': minutes,
+            'features': features,
+        },
     )
     if not resume:
         store.clear()
@@ -122,6 +126,7 @@ class _MapBuilder:
         scene: Scene,
         preset: MappingPreset,
         minutes: float,
+        features: str,
         seed: int,
         device: torch.device,
         progress: Progress,
@@ -129,7 +134,12 @@ class _MapBuilder:
     ):
         self.scene = scene
         self.preset = preset
+        if features not in EXTRACTORS:
+            raise LearningError(
+                f'Unknown features {features!r}, expected one of {", ".join(EXTRACTORS)}.'
+            )
         self.budget_s = 60.0 * minutes
+        self.features = features
         self.seed = seed
         self.device = device
         self.progress = progress
@@ -148,8 +158,8 @@ class _MapBuilder:
         poses = np.stack([photo.T_map_cam for photo in photos])
         transform = SceneTransform.from_content(poses, sparse.points_N3)
         stage = self._learn_field(photos, sparse, transform, store)
-        extractor = load_extractor('gradient', {}, self.device)
         keyframes = self._keyframes(keyframe_photos, stage.field, transform)
+        extractor = self._learn_features(keyframes, store)
         camera = reference_camera(
             [photo.training_camera for photo in photos], REFERENCE_SHORT_SIDE
         )
@@ -169,27 +179,17 @@ class _MapBuilder:
             transform=transform,
             scene_scale=scale,
             field=stage.field.requires_grad_(False),
-            extractor_name='gradient',
+            extractor_name=self.features,
             extractor=extractor,
             keyframes=keyframes,
             sparse=sparse_index(sparse, transform),
             regressor=regressor,
             reference_camera=camera,
             reference_descriptors_ND=torch.cat(descriptors),
-            T_field_reference_N44=np.concatenate(
-                [real.T_field_cam_N44, rendered.T_field_cam_N44]
-            ),
+            T_field_reference_N44=np.concatenate([real.T_field_cam_N44, rendered.T_field_cam_N44]),
             calibration=neutral_calibration(*coarse),
         )
-        validation = self._validation(bundle, sparse, views, extractor)
-        calibration = calibrate(
-            bundle,
-            validation,
-            self.device,
-            self.random,
-            self._stopper('calibrate'),
-            self._reporter('calibrate'),
-        )
+        calibration = self._calibrated(bundle, sparse, views)
         seconds = round(time.monotonic() - self.begun, 1)
         info = {**bundle.info, 'seconds_to_learn': seconds}
         return replace(bundle, calibration=calibration, info=info)
@@ -198,8 +198,7 @@ class _MapBuilder:
         frames = [f for f in self.scene.split('train') if f.T_map_cam is not None]
         if len(frames) < 2:
             raise DataError(
-                f'{self.scene.root} has {len(frames)} posed training photos, '
-                'expected at least 2.'
+                f'{self.scene.root} has {len(frames)} posed training photos, expected at least 2.'
             )
         poses = np.stack([frame.T_map_cam for frame in frames])
         scale = scene_scale(poses)
@@ -228,7 +227,11 @@ class _MapBuilder:
     def _photos(self) -> list[Photo]:
         names = frozenset(self.frames[row].name for row in self.keyframe_rows)
         return prepare_photos(
-            self.frames, names, self.preset.sizes, self._stopper('photos'), self._reporter('photos')
+            self.frames,
+            names,
+            self.preset.sizes,
+            self._stopper('photos'),
+            self._reporter('photos'),
         )
 
     def _sparse(self, views: list[View], photos: list[Photo]) -> SparseMap:
@@ -275,28 +278,24 @@ class _MapBuilder:
         )
 
     def _keyframes(
-        self, photos: list[Photo], field, transform: SceneTransform
+        self, photos: list[Photo], field: GridField, transform: SceneTransform
     ) -> list[Keyframe]:
         report, check_stop = self._reporter('keyframes'), self._stopper('keyframes')
         keyframes = []
         for index, photo in enumerate(photos):
             check_stop()
-            T_field_cam = transform.camera_to_field(photo.T_map_cam)
-            pose = torch.tensor(T_field_cam, dtype=torch.float32, device=self.device)
-            small = photo.keyframe_camera.with_short_side(self.preset.sizes.depth)
-            view = render_view(field, small, pose, transform.near, transform.far)
-            trust = depth_trust(view.depths_HW, view.depth_sigmas_HW, view.opacities_HW)
-            keyframes.append(
-                Keyframe(
-                    T_field_cam=T_field_cam,
-                    camera=photo.keyframe_camera,
-                    jpeg=encode_jpeg(photo.keyframe_u8),
-                    depths_hw=view.depths_HW.cpu().numpy().astype(np.float16),
-                    trust_hw=(trust * 255.0).round().to(torch.uint8).cpu().numpy(),
-                )
-            )
+            keyframes.append(render_keyframe(photo, field, transform, self.preset.sizes.depth))
             report((index + 1) / len(photos))
         return keyframes
+
+    def _learn_features(self, keyframes: list[Keyframe], store: CheckpointStore) -> DenseExtractor:
+        if self.features == 'gradient':
+            return load_extractor('gradient', {}, self.device)
+        with global_randomness(self.generator):
+            stage = FeaturesStage(keyframes, self.preset.features_stage, self.device)
+        self._run(stage, self.preset.features_share * self.budget_s, store)
+        stage.features.network.requires_grad_(False)
+        return stage.features
 
     def _reference_views(
         self, photos: list[Photo], transform: SceneTransform, camera
@@ -353,35 +352,18 @@ class _MapBuilder:
         rms = np.sqrt(np.square(errors).mean(axis=0) / 3.0)
         return float(rms[0]), float(rms[1])
 
-    def _validation(self, bundle, sparse, views, extractor) -> list[ValidationPhoto]:
-        """Return photos to calibrate with: the `val` split, else training photos held out."""
-        val = self.scene.split('val') if 'val' in self.scene.splits else ()
-        val = [frame for frame in val if frame.T_map_cam is not None]
+    def _calibrated(self, bundle: MapBundle, sparse: SparseMap, views: list[View]) -> Calibration:
         count = self.preset.validation_photos
-        if val:
-            chosen = val[:: max(1, len(val) // count)][:count]
-            return [self._validation_photo(bundle, f, HeldOut(), extractor) for f in chosen]
-        rows = np.arange(len(self.keyframe_rows))
-        rows = rows[:: max(1, len(rows) // count)][:count]
-        photos = []
-        for row in rows:
-            photo_row = int(self.keyframe_rows[row])
-            held_out = HeldOut(
-                frozenset({int(row)}),
-                frozenset({photo_row}),
-                sparse_index(sparse.without_frame(int(row), views), bundle.transform),
-            )
-            photos.append(
-                self._validation_photo(bundle, self.frames[photo_row], held_out, extractor)
-            )
-        return photos
-
-    def _validation_photo(self, bundle, frame, held_out, extractor) -> ValidationPhoto:
-        query = Query(
-            SizedImage(*undistort(frame.read_image(), frame.camera)), extractor, self.device
+        photos = split_photos(bundle, self.scene, count, self.device) or held_out_photos(
+            bundle, self.frames, self.keyframe_rows, sparse, views, count, self.device
         )
-        return ValidationPhoto(
-            query, bundle.transform.camera_to_field(frame.T_map_cam), held_out
+        return calibrate(
+            bundle,
+            photos,
+            self.device,
+            self.random,
+            self._stopper('calibrate'),
+            self._reporter('calibrate'),
         )
 
     def _info(self, photos: list[Photo], sparse: SparseMap) -> dict:
@@ -397,12 +379,3 @@ class _MapBuilder:
         if len(cameras) == 1:
             info['camera'] = camera_to_entry(cameras.pop())
         return info
-
-
-def sparse_index(sparse: SparseMap, transform: SceneTransform) -> SparseIndex:
-    """Return the points and mean descriptors of a sparse map, in the field frame."""
-    return SparseIndex(
-        transform.points_to_field(sparse.points_N3).reshape(-1, 3),
-        sparse.sigmas_N * transform.scale,
-        mean_descriptors(sparse.descriptors_M128, sparse.point_of_M, len(sparse.points_N3)),
-    )

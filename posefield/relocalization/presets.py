@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from posefield.errors import LearningError
 from posefield.fields.grid_field import GridFieldConfig
+from posefield.relocalization.features_stage import FeaturesStageConfig
 from posefield.relocalization.field_stage import FieldStageConfig
 from posefield.relocalization.photos import WorkingSizes
 from posefield.relocalization.regressors.posenet import CompactPoseNetConfig
@@ -24,7 +25,8 @@ class MappingPreset:
         field_share, features_share, regressor_share: of the time, spent on each stage.
         synthesised_per_minute: random views rendered for regressor and retrieval.
         validation_photos: photos that calibrate covariances and scores.
-        sizes, sparse, field, field_stage, synthesis, regressor, regressor_stage: of the parts.
+        sizes, sparse, field, field_stage, features_stage, synthesis, regressor,
+        regressor_stage: settings of the parts.
     """
 
     minutes: float = 4.0
@@ -40,6 +42,7 @@ class MappingPreset:
     sparse: SparseMapConfig = SparseMapConfig()
     field: GridFieldConfig = GridFieldConfig()
     field_stage: FieldStageConfig = FieldStageConfig()
+    features_stage: FeaturesStageConfig = FeaturesStageConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     regressor: CompactPoseNetConfig = CompactPoseNetConfig()
     regressor_stage: RegressorStageConfig = RegressorStageConfig()

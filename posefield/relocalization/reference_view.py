@@ -20,9 +20,7 @@ def to_reference_view(image: SizedImage, camera: Camera) -> np.ndarray:
 
     Both are pinholes, so this is a scaling and a shift.
     """
-    ratio = min(
-        1.0, 2.0 * camera.fx / image.camera.fx, 2.0 * camera.fy / image.camera.fy
-    )
+    ratio = min(1.0, 2.0 * camera.fx / image.camera.fx, 2.0 * camera.fy / image.camera.fy)
     # First to at most twice the size by area averaging, against aliasing.
     short_side = round(min(image.camera.width, image.camera.height) * ratio)
     image = image.with_short_side(max(short_side, 2))

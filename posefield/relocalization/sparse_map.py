@@ -8,7 +8,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from posefield.features.sift import Keypoints, match_mutual, root_normalised
+from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.poses import invert, skew
+from posefield.relocalization.sparse_pose import SparseIndex, mean_descriptors
 from posefield.relocalization.triangulation import Observations, Triangulation, View, triangulate
 
 
@@ -167,6 +169,15 @@ def build_sparse_map(
     )
 
 
+def sparse_index(sparse: SparseMap, transform: SceneTransform) -> SparseIndex:
+    """Return the points and mean descriptors of a sparse map, in the field frame."""
+    return SparseIndex(
+        transform.points_to_field(sparse.points_N3).reshape(-1, 3),
+        sparse.sigmas_N * transform.scale,
+        mean_descriptors(sparse.descriptors_M128, sparse.point_of_M, len(sparse.points_N3)),
+    )
+
+
 def _worst_sigmas(result: Triangulation) -> np.ndarray:
     return np.sqrt(np.maximum(np.linalg.eigvalsh(result.covariances_N33)[:, 2], 0.0))
 
@@ -174,14 +185,16 @@ def _worst_sigmas(result: Triangulation) -> np.ndarray:
 def _empty_map() -> SparseMap:
     whole = np.zeros(0, np.int64)
     return SparseMap(
-        np.zeros((0, 3)), np.zeros(0), np.zeros((0, 128), np.uint8), whole, whole,
+        np.zeros((0, 3)),
+        np.zeros(0),
+        np.zeros((0, 128), np.uint8),
+        whole,
+        whole,
         np.zeros((0, 2), np.float32),
     )
 
 
-def _verified_matches(
-    views, keypoints, offsets, config, check_stop, report
-) -> np.ndarray:
+def _verified_matches(views, keypoints, offsets, config, check_stop, report) -> np.ndarray:
     """Return edges (E, 2) between global keypoint rows that agree with the known poses."""
     descriptors = [root_normalised(k.descriptors_N128) for k in keypoints]
     edges = [np.zeros((0, 2), dtype=np.int64)]
@@ -208,9 +221,7 @@ def _tracks(edges, keypoints, offsets) -> tuple[Observations, np.ndarray]:
     _, labels = connected_components(graph, directed=False)
     rows = np.unique(edges)
     frames = np.searchsorted(offsets, rows, side='right') - 1
-    _, first = np.unique(
-        np.stack([labels[rows], frames], axis=1), axis=0, return_index=True
-    )
+    _, first = np.unique(np.stack([labels[rows], frames], axis=1), axis=0, return_index=True)
     rows, frames = rows[np.sort(first)], frames[np.sort(first)]
     pixels = np.concatenate([k.pixels_N2 for k in keypoints]).astype(np.float64)
     return _renumbered(Observations(frames, labels[rows], pixels[rows]), rows)
@@ -218,9 +229,7 @@ def _tracks(edges, keypoints, offsets) -> tuple[Observations, np.ndarray]:
 
 def _renumbered(observations: Observations, rows: np.ndarray):
     """Drop points with fewer than two observations and number the rest from 0."""
-    _, inverse, counts = np.unique(
-        observations.points_M, return_inverse=True, return_counts=True
-    )
+    _, inverse, counts = np.unique(observations.points_M, return_inverse=True, return_counts=True)
     keep = counts[inverse] >= 2
     observations, rows = observations.kept(keep), rows[keep]
     _, points = np.unique(observations.points_M, return_inverse=True)

@@ -201,9 +201,10 @@ def _linearised(T_cam_map, matches, camera, config):
     in_front = X[:, 2] > 1e-6
     z = np.where(in_front, X[:, 2], 1.0)
     x, y = X[:, 0] / z, X[:, 1] / z
-    residuals = np.stack(
-        [camera.fx * x + camera.cx, camera.fy * y + camera.cy], axis=1
-    ) - matches.pixels_K2
+    residuals = (
+        np.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], axis=1)
+        - matches.pixels_K2
+    )
     J = projection_jacobian(x, y, z, camera.fx, camera.fy)
     errors = np.where(in_front, np.linalg.norm(residuals, axis=1), np.inf)
     focal = 0.5 * (camera.fx + camera.fy)

@@ -71,9 +71,7 @@ class _Geometry:
         normalised = X[:, :2] / z[:, None]
         residuals = normalised * self.focal + self.centre - pixels_M2
         scale = self.focal / z[:, None]
-        jacobians = scale[:, :, None] * (
-            self.R[:, :2] - normalised[:, :, None] * self.R[:, 2:3]
-        )
+        jacobians = scale[:, :, None] * (self.R[:, :2] - normalised[:, :, None] * self.R[:, 2:3])
         return residuals, jacobians, in_front
 
 

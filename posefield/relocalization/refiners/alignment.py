@@ -274,7 +274,5 @@ def sample_map(map_1CHW: torch.Tensor, u_N: torch.Tensor, v_N: torch.Tensor) -> 
     """Return the map's values (N, C) at pixels, bilinear, clamped at the border."""
     height, width = map_1CHW.shape[-2:]
     grid = torch.stack([2.0 * u_N / (width - 1) - 1.0, 2.0 * v_N / (height - 1) - 1.0], dim=-1)
-    sampled = F.grid_sample(
-        map_1CHW, grid[None, None], align_corners=True, padding_mode='border'
-    )
+    sampled = F.grid_sample(map_1CHW, grid[None, None], align_corners=True, padding_mode='border')
     return sampled[0, :, 0].T

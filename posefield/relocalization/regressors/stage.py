@@ -79,7 +79,10 @@ class RegressorStage(Stage):
         if half == self.config.batch:
             return photos
         renders = torch.randint(
-            self._photo_count, total, (self.config.batch - half,), generator=generator,
+            self._photo_count,
+            total,
+            (self.config.batch - half,),
+            generator=generator,
             device=device,
         )
         return torch.cat([photos, renders])
