@@ -53,20 +53,20 @@ class SceneTransform:
                 point that the cameras look at.
 
         Raises:
-            DataError: when all cameras stand in one place and there are no points, so that
-                no scale can be known.
+            DataError: when all cameras stand in one place and there are too few points, so
+                that no scale can be known.
         """
         centres = T_map_cam_N44[:, :3, 3]
         if len(points_N3) < 50:
+            if np.ptp(centres, axis=0).max() <= 1e-9 * np.abs(centres).max():
+                raise DataError(
+                    'All cameras stand in one place and hardly a point was triangulated: '
+                    'the scale of the scene cannot be known.'
+                )
             points_N3 = _guessed_content(T_map_cam_N44)
         low, high = np.percentile(points_N3, [4, 96], axis=0)
         low, high = np.minimum(low, centres.min(axis=0)), np.maximum(high, centres.max(axis=0))
         extent = float((high - low).max()) / 2.0
-        if not extent > 0.0:
-            raise DataError(
-                'All cameras stand in one place and no point was triangulated: '
-                'the scale of the scene cannot be known.'
-            )
         centre = (low + high) / 2.0
         scale = 0.95 / extent
         distances = np.linalg.norm(points_N3[:, None] - centres[None], axis=-1)
