@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from posefield.data.scene import Frame, Scene
-from posefield.data.transforms_json import camera_to_entry
 from posefield.errors import DataError, LearningError, LearningInterrupted
 from posefield.features.extractors import EXTRACTORS, DenseExtractor, load_extractor
 from posefield.fields.grid_field import GridField
@@ -25,7 +24,7 @@ from posefield.relocalization.calibration import calibrate, neutral_calibration
 from posefield.relocalization.features_stage import FeaturesStage
 from posefield.relocalization.field_stage import FieldStage
 from posefield.relocalization.keyframes import Keyframe, render_keyframe
-from posefield.relocalization.map_bundle import MAP_KIND, Calibration, MapBundle
+from posefield.relocalization.map_bundle import MAP_KIND, Calibration, MapBundle, camera_to_dict
 from posefield.relocalization.photos import (
     Photo,
     SizedImage,
@@ -377,5 +376,5 @@ class _MapBuilder:
             'points': len(sparse.points_N3),
         }
         if len(cameras) == 1:
-            info['camera'] = camera_to_entry(cameras.pop())
+            info['camera'] = camera_to_dict(cameras.pop())
         return info
