@@ -36,6 +36,9 @@ def evaluate(
     base_frame: Annotated[
         str, typer.Option('--base-frame', help='TF frame of the robot.')
     ] = 'base_link',
+    rectified: Annotated[
+        bool, typer.Option('--rectified', help='The images are rectified: P of camera_info holds.')
+    ] = False,
     every: Annotated[int, typer.Option('--every', min=1, help='Take every N-th image.')] = 1,
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Write the figures (docs/metrics.md).')
@@ -62,6 +65,7 @@ def evaluate(
         map_frame=map_frame,
         odom_frame=odom_frame,
         base_frame=base_frame,
+        rectified=rectified,
         every=every,
         device=device,
         quiet=quiet,

@@ -8,17 +8,20 @@ from rosbags.highlevel import AnyReader
 import typer
 
 from posefield import __version__
-from posefield.cli.bag_drive import (
+from posefield.cli.evaluation import REPORT_SHORT_SIDE, machine, print_summary
+from posefield.data.bag_reader import (
     TransformTree,
-    camera_of,
+    camera_at,
+    camera_trajectory,
+    cameras_by_stamp,
+    frame_of,
+    info_topic_beside,
     message_count,
     messages,
     open_bag,
     picture,
-    pose_trajectory,
     stamp_seconds,
 )
-from posefield.cli.evaluation import REPORT_SHORT_SIDE, machine, print_summary
 from posefield.errors import DataError
 from posefield.evaluation.evaluate_bag import Replay, ReplayImage, replay, replay_figures
 from posefield.evaluation.evaluate_map import view_at
@@ -28,7 +31,8 @@ from posefield.evaluation.relocalization_report import (
     chosen_frames,
     write_report,
 )
-from posefield.evaluation.trajectories import Trajectory, read_tum, write_tum
+from posefield.evaluation.trajectories import read_tum, write_tum
+from posefield.geometry.trajectory import Trajectory
 from posefield.learning.progress import make_progress
 from posefield.relocalization.localizer import Localizer
 from posefield.relocalization.tracker import TrackerConfig
@@ -51,6 +55,7 @@ class BagRequest:
     map_frame: str
     odom_frame: str
     base_frame: str
+    rectified: bool
     every: int
     device: str
     quiet: bool
@@ -58,10 +63,7 @@ class BagRequest:
     @property
     def info_topic(self) -> str:
         """The camera_info topic: as named, or beside the image topic."""
-        if self.camera_info_topic is not None:
-            return self.camera_info_topic
-        base = self.image_topic.removesuffix('/compressed')
-        return f'{base.rpartition("/")[0]}/camera_info'
+        return self.camera_info_topic or info_topic_beside(self.image_topic)
 
 
 def run_bag_evaluation(
@@ -108,7 +110,7 @@ def image_stamps(reader: AnyReader, request: BagRequest) -> tuple[str, list[floa
     frame_id, stamps = '', []
     for index, message in enumerate(messages(reader, request.image_topic)):
         if index % request.every == 0:
-            frame_id = message.header.frame_id.lstrip('/')
+            frame_id = frame_of(message)
             stamps.append(stamp_seconds(message))
     if not stamps:
         raise DataError(f'The topic {request.image_topic} of {request.bag} has no image.')
@@ -138,7 +140,7 @@ def ground_truth(
             )
         return truth
     if message_count(reader, request.ground_truth):
-        return pose_trajectory(reader, request.ground_truth)
+        return camera_trajectory(reader, tree, request.ground_truth, frame_id)
     if Path(request.ground_truth).is_file():
         return read_tum(Path(request.ground_truth))
     raise DataError(
@@ -151,21 +153,18 @@ def replay_images(
     reader: AnyReader, tree: TransformTree, request: BagRequest
 ) -> Iterator[ReplayImage]:
     """Yield the images to replay, with odometry and extrinsics where TF has both."""
-    cameras = {stamp_seconds(m): m for m in messages(reader, request.info_topic)}
-    if not cameras:
-        raise DataError(f'The topic {request.info_topic} of {request.bag} has no message.')
-    first = next(iter(cameras.values()))
+    cameras = cameras_by_stamp(reader, request.info_topic, rectified=request.rectified)
     for index, message in enumerate(messages(reader, request.image_topic)):
         if index % request.every:
             continue
         stamp_s = stamp_seconds(message)
-        frame_id = message.header.frame_id.lstrip('/')
+        frame_id = frame_of(message)
         T_base_cam = tree.lookup(request.base_frame, frame_id, stamp_s, ODOMETRY_GAP_S)
         T_odom_base = tree.lookup(request.odom_frame, request.base_frame, stamp_s, ODOMETRY_GAP_S)
         yield ReplayImage(
             stamp_s=stamp_s,
             image=picture(message),
-            camera=camera_of(cameras.get(stamp_s, first), request.info_topic),
+            camera=camera_at(cameras, stamp_s),
             T_odom_base=T_odom_base if T_base_cam is not None else None,
             T_base_cam=T_base_cam,
         )

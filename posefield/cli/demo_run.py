@@ -121,10 +121,10 @@ def _make_scene(settings: DemoSettings) -> Scene:
         return Scene.load(settings.scene)
     options = with_found_files(settings.scene, ImportOptions())
     _say(f'importing {settings.scene}')
-    scene = import_scene(settings.scene, settings.scene_format, options)
+    scene = import_scene(settings.scene, settings.scene_format, options, folder, copy_images=False)
     if scene.skipped:
         _say(f'{len(scene.skipped)} images were skipped (no file or no pose)')
-    return scene.save(folder, copy_images=False)
+    return scene
 
 
 def drive_frames(scene: Scene, longest: int) -> tuple[Frame, ...]:

@@ -20,9 +20,9 @@ from scipy.spatial.transform import Rotation
 
 from posefield.data.image_files import read_rgb
 from posefield.data.scene import Frame
-from posefield.evaluation.trajectories import Trajectory
 from posefield.geometry.camera import Camera
 from posefield.geometry.poses import invert, to_quat_xyzw
+from posefield.geometry.trajectory import Trajectory
 
 IMAGE_TOPIC = '/camera/image_raw'
 CAMERA_INFO_TOPIC = '/camera/camera_info'

@@ -29,8 +29,9 @@ from posefield.evaluation.relocalization_report import (
     percent,
     write_report,
 )
-from posefield.evaluation.scene_scale import scene_scale
-from posefield.evaluation.trajectories import Trajectory, write_tum
+from posefield.evaluation.trajectories import write_tum
+from posefield.fields.scene_transform import scene_scale
+from posefield.geometry.trajectory import Trajectory
 from posefield.learning.progress import make_progress
 from posefield.relocalization.localizer import Localizer, LocalizerConfig
 from posefield.storage import write_json
@@ -104,7 +105,8 @@ def evaluation_settings(request: EvaluationRequest, scene: Scene) -> EvaluationS
     if request.perturb is not None:
         share, rotation_deg = request.perturb
         poses = [f.T_map_cam for f in scene.split('train') if f.T_map_cam is not None]
-        perturbation = Perturbation(share * scene_scale(poses), rotation_deg, request.starts)
+        distance = share * scene_scale(np.stack(poses))
+        perturbation = Perturbation(distance, rotation_deg, request.starts)
     return EvaluationSettings(perturbation, request.degradation, request.sequence, request.seed)
 
 

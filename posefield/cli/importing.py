@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 import json
 from pathlib import Path
+import tempfile
 from typing import TYPE_CHECKING
 
 from posefield.errors import DataError
@@ -37,6 +38,8 @@ class ImportOptions:
         images: folder of images (COLMAP).
         image_topic, camera_info_topic, pose_topic: topics (bags); pose_topic None reads TF.
         map_frame: frame of the poses on TF (bags).
+        rectified: whether the images are rectified (bags).
+        min_distance, min_angle_deg: how far the camera goes between two images (bags).
         metric: whether the poses are in metres, for formats that do not say.
     """
 
@@ -49,6 +52,9 @@ class ImportOptions:
     camera_info_topic: str | None = None
     pose_topic: str | None = None
     map_frame: str = 'map'
+    rectified: bool = False
+    min_distance: float | None = None
+    min_angle_deg: float | None = None
     metric: bool = False
 
 
@@ -66,35 +72,47 @@ def detect_format(source: Path) -> SceneFormat:
         return SceneFormat.NERF
     if any(source.glob('seq-*/frame-*.color.*')) or any(source.glob('frame-*.color.*')):
         return SceneFormat.SEVEN_SCENES
-    if any(_has_colmap_model(folder) for folder in colmap_folders(source)):
+    from posefield.data.colmap import model_folders
+
+    if model_folders(source):
         return SceneFormat.COLMAP
     raise DataError(
         f'{source} is no scene that can be recognised: expected transforms.json, a 7-Scenes '
-        'folder (seq-XX/frame-XXXXXX.color.png), a COLMAP model (images.bin or images.txt) or '
-        'a bag; name the format with --format.'
+        'folder (seq-XX/frame-XXXXXX.color.png), a COLMAP model (cameras and images as .bin or '
+        '.txt) or a bag; name the format with --format.'
     )
 
 
-def colmap_folders(source: Path) -> tuple[Path, ...]:
-    """Return where a COLMAP model may lie below a project folder, likeliest first."""
-    return (source, source / 'sparse' / '0', source / 'sparse')
+def import_scene(
+    source: Path,
+    scene_format: SceneFormat,
+    options: ImportOptions,
+    out: Path,
+    *,
+    copy_images: bool = True,
+) -> 'Scene':
+    """Read a foreign scene and save it as a scene folder.
 
+    Args:
+        source: folder or file.
+        scene_format: what it is.
+        options: for its importer.
+        out: scene folder to write.
+        copy_images: whether to copy the images; those of bags are always written there.
+    """
+    from posefield.storage import ensure_replaceable
 
-def _has_colmap_model(folder: Path) -> bool:
-    return any((folder / f'images.{suffix}').is_file() for suffix in ('bin', 'txt'))
-
-
-def import_scene(source: Path, scene_format: SceneFormat, options: ImportOptions) -> 'Scene':
-    """Read a foreign scene; nothing is written."""
     if scene_format is SceneFormat.AUTO:
         scene_format = detect_format(source)
+    ensure_replaceable(out, 'scene')
+    if scene_format is SceneFormat.BAG:
+        return _import_bag(source, options, out)
     readers = {
         SceneFormat.NERF: _read_nerf,
         SceneFormat.COLMAP: _read_colmap,
         SceneFormat.SEVEN_SCENES: _read_seven_scenes,
-        SceneFormat.BAG: _read_bag,
     }
-    return readers[scene_format](source, options)
+    return readers[scene_format](source, options).save(out, copy_images=copy_images)
 
 
 def _read_nerf(source: Path, options: ImportOptions) -> 'Scene':
@@ -119,13 +137,26 @@ def _read_seven_scenes(source: Path, options: ImportOptions) -> 'Scene':
 def _read_colmap(source: Path, options: ImportOptions) -> 'Scene':
     from posefield.data.colmap import read_colmap
 
-    return read_colmap(source, every=options.hold_out)
+    units = 'metres' if options.metric else 'arbitrary'
+    return read_colmap(source, images=options.images, every=options.hold_out, units=units)
 
 
-def _read_bag(source: Path, options: ImportOptions) -> 'Scene':
-    from posefield.data.bag import read_bag
+def _import_bag(source: Path, options: ImportOptions, out: Path) -> 'Scene':
+    """Decode the images beside the scene folder, on the disk that must hold them anyway."""
+    from posefield.data.bag import BagTopics, Thinning, read_bag
 
-    return read_bag(source, every=options.hold_out)
+    topics = BagTopics(
+        image=options.image_topic,
+        camera_info=options.camera_info_topic,
+        pose=options.pose_topic,
+        map_frame=options.map_frame,
+        rectified=options.rectified,
+    )
+    thinning = Thinning(options.min_distance, options.min_angle_deg)
+    out.resolve().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix='.bag-') as images:
+        scene = read_bag(source, images, topics=topics, thinning=thinning, every=options.hold_out)
+        return scene.save(out)
 
 
 def with_found_files(source: Path, options: ImportOptions) -> ImportOptions:

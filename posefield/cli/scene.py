@@ -50,6 +50,17 @@ def import_command(
     map_frame: Annotated[
         str, typer.Option('--map-frame', help='Bag: TF frame in which the poses are.')
     ] = 'map',
+    rectified: Annotated[
+        bool, typer.Option('--rectified', help='Bag: the images are rectified (P holds).')
+    ] = False,
+    min_distance: Annotated[
+        float | None,
+        typer.Option('--min-distance', help='Bag: metres between two images that are taken.'),
+    ] = None,
+    min_angle_deg: Annotated[
+        float | None,
+        typer.Option('--min-angle-deg', help='Bag: or degrees between them. Default: all images.'),
+    ] = None,
     metric: Annotated[
         bool, typer.Option('--metric', help='The poses are in metres (formats that do not say).')
     ] = False,
@@ -67,9 +78,12 @@ def import_command(
         camera_info_topic=camera_info_topic,
         pose_topic=pose_topic,
         map_frame=map_frame,
+        rectified=rectified,
+        min_distance=min_distance,
+        min_angle_deg=min_angle_deg,
         metric=metric,
     )
-    scene = import_scene(source, scene_format, options).save(out)
+    scene = import_scene(source, scene_format, options, out)
     if scene.skipped:
         typer.echo(
             f'warning: {len(scene.skipped)} images were skipped (no file or no pose), '
@@ -108,8 +122,10 @@ def info(
     check: Annotated[bool, typer.Option('--check', help='Open every image.')] = False,
 ) -> None:
     """Say what is in a scene; fails when it cannot be used."""
+    import numpy as np
+
     from posefield.data.scene import Scene
-    from posefield.evaluation.scene_scale import point_of_interest, scene_scale
+    from posefield.fields.scene_transform import looked_at_point, scene_scale
 
     loaded = Scene.load(scene)
     poses = [frame.T_map_cam for frame in loaded.frames if frame.T_map_cam is not None]
@@ -125,17 +141,12 @@ def info(
             f'camera         {camera.width}x{camera.height} {camera.model}, '
             f'fx {camera.fx:.2f}, fy {camera.fy:.2f}, cx {camera.cx:.2f}, cy {camera.cy:.2f}'
         )
-    x, y, z = point_of_interest(poses_array(poses))
+    poses_N44 = np.stack(poses)
+    x, y, z = looked_at_point(poses_N44)
     typer.echo(f'units          {loaded.units}')
-    typer.echo(f'scale          {scene_scale(poses):.3f} (mean distance to the point looked at)')
+    scale = scene_scale(poses_N44)
+    typer.echo(f'scale          {scale:.3f} (mean distance to the point looked at)')
     typer.echo(f'looked at      {x:.3f} {y:.3f} {z:.3f}')
-
-
-def poses_array(poses: list):
-    """Return poses stacked, (N, 4, 4)."""
-    import numpy as np
-
-    return np.asarray(poses)
 
 
 def describe_splits(scene) -> str:

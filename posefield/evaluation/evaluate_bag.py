@@ -14,8 +14,9 @@ import numpy as np
 from posefield.errors import PosefieldError
 from posefield.evaluation.evaluate_map import EvaluatedLocalizer, render_psnr
 from posefield.evaluation.metrics import FrameResult, summarise
-from posefield.evaluation.trajectories import Trajectory, trajectory_errors
+from posefield.evaluation.trajectories import trajectory_errors
 from posefield.geometry.camera import Camera
+from posefield.geometry.trajectory import Trajectory
 from posefield.learning.progress import Progress
 from posefield.relocalization.tracker import RelocalizationTracker, TrackerConfig
 

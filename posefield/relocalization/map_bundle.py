@@ -72,7 +72,7 @@ class MapBundle:
         info: provenance and figures for people: units, preset, seed, seconds, counts.
         sizes: working sizes.
         transform: between the user's map frame and the field frame.
-        scene_scale: mean distance from the cameras to what they look at, field units.
+        scene_scale: typical distance from the cameras to what they see, field units.
         camera: pinhole of a typical training photo at full size, as a default for queries.
         field, extractor, keyframes, sparse, regressor: the learned parts.
         reference_camera: view of the regressor and of retrieval.

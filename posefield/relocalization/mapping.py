@@ -36,7 +36,12 @@ from posefield.relocalization.presets import MappingPreset, preset_named
 from posefield.relocalization.reference_view import reference_camera, to_reference_view
 from posefield.relocalization.regressors.stage import RegressorStage
 from posefield.relocalization.retrieval import GlobalDescriptor
-from posefield.relocalization.sparse_map import SparseMap, build_sparse_map, sparse_index
+from posefield.relocalization.sparse_map import (
+    SparseMap,
+    build_sparse_map,
+    sparse_index,
+    viewing_distance,
+)
 from posefield.relocalization.triangulation import View
 from posefield.relocalization.validation import held_out_photos, split_photos
 from posefield.relocalization.view_synthesis import (
@@ -163,7 +168,7 @@ class _MapBuilder:
             [photo.training_camera for photo in photos], REFERENCE_SHORT_SIDE
         )
         real = self._reference_views(photos, transform, camera)
-        scale = scene_scale(poses) * transform.scale
+        scale = viewing_distance(sparse, views, poses) * transform.scale
         rendered = self._synthesised(real, stage.field, transform, camera, scale)
         regressor = self._learn_regressor(real, rendered, store)
         coarse = self._coarse_errors(real, regressor, stage.field, transform, camera, scale)

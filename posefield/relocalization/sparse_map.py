@@ -8,10 +8,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from posefield.features.sift import Keypoints, match_mutual, root_normalised
-from posefield.fields.scene_transform import SceneTransform
+from posefield.fields.scene_transform import SceneTransform, scene_scale
 from posefield.geometry.poses import invert, skew
 from posefield.relocalization.sparse_pose import SparseIndex, mean_descriptors
 from posefield.relocalization.triangulation import Observations, Triangulation, View, triangulate
+
+MIN_POINTS_FOR_DISTANCE = 50
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,19 @@ def build_sparse_map(
         frame_of_M=observations.frames_M,
         pixels_M2=observations.pixels_M2.astype(np.float32),
     )
+
+
+def viewing_distance(sparse: SparseMap, views: list[View], T_map_cam_N44: np.ndarray) -> float:
+    """Return the median distance at which photos see map points, map units.
+
+    With few points it is the distance to what the cameras look at, which says little where they
+    look outwards from one place.
+    """
+    if len(sparse.points_N3) < MIN_POINTS_FOR_DISTANCE:
+        return scene_scale(T_map_cam_N44)
+    centres = np.stack([view.T_map_cam[:3, 3] for view in views])
+    rays = sparse.points_N3[sparse.point_of_M] - centres[sparse.frame_of_M]
+    return float(np.median(np.linalg.norm(rays, axis=1)))
 
 
 def sparse_index(sparse: SparseMap, transform: SceneTransform) -> SparseIndex:

@@ -118,14 +118,14 @@ def test_a_sequence_hands_the_last_accepted_pose_on_and_trusts_it_less_with_time
 
 
 def test_perturbed_starts_are_exactly_that_far_from_the_truth(scene, tmp_path, localizer):
-    from posefield.evaluation.scene_scale import scene_scale
+    from posefield.fields.scene_transform import scene_scale
     from posefield.geometry.poses import pose_errors
 
     metrics = evaluate(
         scene, tmp_path, '--init', 'perturb', '--perturb', '0.1,6', '--starts', '3',
         '--refiner', 'field',
     )  # fmt: skip
-    scale = scene_scale([frame.T_map_cam for frame in Scene.load(scene).split('train')])
+    scale = scene_scale(np.stack([frame.T_map_cam for frame in Scene.load(scene).split('train')]))
     assert metrics['frames'] == 15 and len(localizer.starts) == 15
     assert localizer.calls == []
     for truth, start in localizer.starts:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from posefield.errors import DataError
 from posefield.evaluation.metrics import (
     FrameResult,
     anees_bounds,
@@ -21,7 +20,6 @@ from posefield.evaluation.metrics import (
     recall,
     summarise,
 )
-from posefield.evaluation.scene_scale import scene_scale
 from posefield.geometry.poses import perturbed
 from support.fake_localizer import DEPTH, localization
 
@@ -191,21 +189,3 @@ def test_quantiles_next_to_infinity_are_none():
     assert quantile([1.0, math.inf], 0.0) == 1.0
     assert quantile([1.0, math.inf], 0.5) is None
     assert quantile([1.0, 2.0, math.inf], 0.5) == 2.0
-
-
-def test_the_scale_is_the_mean_distance_to_where_the_cameras_look():
-    target = np.array([1.0, 2.0, 3.0])
-    generator = np.random.default_rng(0)
-    poses = []
-    for distance in (2.0, 3.0, 4.0, 7.0):
-        pose = np.eye(4)
-        pose[:3, :3] = Rotation.random(random_state=generator).as_matrix()
-        pose[:3, 3] = target - distance * pose[:3, 2]
-        poses.append(pose)
-    assert scene_scale(poses) == pytest.approx(4.0)
-
-
-def test_parallel_cameras_have_no_scale():
-    poses = [np.eye(4), np.eye(4)]
-    with pytest.raises(DataError, match='same way'):
-        scene_scale(poses)
