@@ -97,7 +97,8 @@ def decode_compressed(data: bytes) -> np.ndarray:
         DataError: when the bytes are no such picture.
     """
     raw = np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(raw, flags) if raw.size else None
     if picture is None:
         raise DataError(f'{raw.size} bytes of a compressed image are neither JPEG nor PNG.')
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

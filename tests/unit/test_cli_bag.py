@@ -1,14 +1,12 @@
 """Offline evaluation of a bag, end to end with a scripted localizer."""
 
 import json
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from posefield.cli.app import main
-from posefield.cli.bag_drive import TransformTree, camera_of, open_bag, pose_trajectory
 from posefield.cli.bag_run import BagRequest
 from posefield.cli.drive import (
     BASE_FRAME,
@@ -19,10 +17,12 @@ from posefield.cli.drive import (
     make_drive,
     write_drive,
 )
+from posefield.data.bag_reader import TransformTree, camera_trajectory, open_bag
 from posefield.data.scene import Frame
 from posefield.errors import DataError
-from posefield.evaluation.trajectories import Trajectory, write_tum
+from posefield.evaluation.trajectories import write_tum
 from posefield.geometry.camera import Camera
+from posefield.geometry.trajectory import Trajectory
 from support.fake_localizer import FakeLocalizer, localization
 
 CAMERA = Camera(16, 12, 20.0, 20.0, 7.5, 5.5, 'plumb_bob', (0.1, 0.0, 0.0, 0.0, 0.0))
@@ -160,26 +160,27 @@ def test_transforms_are_composed_and_interpolated(drive, tmp_path):
 
 def test_an_image_topic_is_no_trajectory(drive, tmp_path):
     with open_bag(tmp_path / 'bag') as reader:
-        assert len(pose_trajectory(reader, GROUND_TRUTH_TOPIC)) == COUNT
+        tree = TransformTree(reader)
+        assert len(camera_trajectory(reader, tree, GROUND_TRUTH_TOPIC, CAMERA_FRAME)) == COUNT
         with pytest.raises(DataError, match='expected poses'):
-            pose_trajectory(reader, IMAGE_TOPIC)
-
-
-def test_an_uncalibrated_camera_is_refused_and_ros_1_names_are_understood():
-    old = SimpleNamespace(
-        K=[20.0, 0, 7.5, 0, 20.0, 5.5, 0, 0, 1], D=[0.0] * 5, distortion_model='plumb_bob',
-        width=16, height=12,
-    )  # fmt: skip
-    assert camera_of(old, '/info') == Camera(16, 12, 20.0, 20.0, 7.5, 5.5)
-    old.K = [0.0] * 9
-    with pytest.raises(DataError, match='/info'):
-        camera_of(old, '/info')
+            camera_trajectory(reader, tree, IMAGE_TOPIC, CAMERA_FRAME)
 
 
 @pytest.mark.parametrize('image', ['/cam/image_raw', '/cam/image_raw/compressed'])
 def test_camera_info_is_looked_for_beside_the_images(image, tmp_path):
     request = BagRequest(
-        tmp_path, tmp_path, image, None, None, 'map', 'odom', 'base_link', 1, 'cpu', True
+        tmp_path,
+        tmp_path,
+        image,
+        None,
+        None,
+        'map',
+        'odom',
+        'base_link',
+        False,
+        1,
+        'cpu',
+        True,
     )
     expected = '/cam/camera_info'
     assert request.info_topic == expected

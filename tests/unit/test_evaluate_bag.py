@@ -7,8 +7,8 @@ import pytest
 
 from posefield.errors import CameraError
 from posefield.evaluation.evaluate_bag import ReplayImage, replay, replay_figures
-from posefield.evaluation.trajectories import Trajectory
 from posefield.geometry.camera import Camera
+from posefield.geometry.trajectory import Trajectory
 from posefield.learning.progress import QuietProgress
 from posefield.relocalization.tracker import TrackerConfig
 from support.fake_localizer import FakeLocalizer, localization

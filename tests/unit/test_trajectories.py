@@ -9,12 +9,12 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from posefield.errors import DataError
 from posefield.evaluation.trajectories import (
-    Trajectory,
     read_tum,
     trajectory_errors,
     write_tum,
 )
 from posefield.geometry.poses import perturbed, pose_errors
+from posefield.geometry.trajectory import Trajectory
 
 
 def drive(count: int = 20, step_s: float = 0.1) -> Trajectory:
