@@ -112,9 +112,12 @@ def read_bag(
     topics = topics or BagTopics()
     with open_bag(Path(source)) as reader:
         image_topic = topics.image or only_image_topic(reader)
+        first = next(messages(reader, image_topic), None)
+        if first is None:
+            raise DataError(f'The topic {image_topic} of {source} has no image.')
         info_topic = topics.camera_info or info_topic_beside(image_topic)
         cameras = cameras_by_stamp(reader, info_topic, rectified=topics.rectified)
-        pose_of = _pose_lookup(reader, image_topic, topics)
+        pose_of = _pose_lookup(reader, frame_of(first), topics)
         writer = _FrameWriter(Path(images_folder), cameras, pose_of, thinning or Thinning())
         for message in messages(reader, image_topic):
             writer.add(message)
@@ -143,15 +146,13 @@ def read_bag(
     )
 
 
-def _pose_lookup(reader: AnyReader, image_topic: str, topics: BagTopics) -> PoseLookup:
+def _pose_lookup(reader: AnyReader, camera_frame: str, topics: BagTopics) -> PoseLookup:
     """Return what finds T_map_cam of an image message, or None where it is not known."""
     tree = TransformTree(reader)
     if topics.pose is None:
         return lambda message: tree.lookup(
             topics.map_frame, frame_of(message), stamp_seconds(message)
         )
-    first = next(messages(reader, image_topic), None)
-    camera_frame = '' if first is None else frame_of(first)
     trajectory = camera_trajectory(reader, tree, topics.pose, camera_frame)
     return lambda message: trajectory.at(stamp_seconds(message))
 
