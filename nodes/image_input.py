@@ -10,9 +10,9 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from posefield.data.camera_info import camera_from_info
 from posefield.errors import CameraError, DataError, PosefieldError
 from posefield.geometry.camera import Camera
-from posefield.nodes.camera_info import camera_from_info
 from posefield.nodes.conversions import stamp_ns
 from posefield.nodes.images import rgb_from_message
 from posefield.nodes.parameters import RelocalizerParameters

@@ -1,7 +1,7 @@
 """What the relocalizer's services do, apart from ROS plumbing."""
 
+from posefield.data.camera_info import camera_from_info
 from posefield.errors import CameraError, PoseError, PosefieldError
-from posefield.nodes.camera_info import camera_from_info
 from posefield.nodes.conversions import covariance_from_message, pose_from_message
 from posefield.nodes.images import rgb_from_message
 from posefield.nodes.pose_output import result_message

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
+from posefield.data.camera_info import camera_from_info
 from posefield.errors import CameraError
-from posefield.nodes.camera_info import camera_from_info
 
 
 def info(**changes) -> CameraInfo:
