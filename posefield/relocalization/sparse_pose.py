@@ -160,21 +160,33 @@ def refine_sparse_pose(
 ) -> SparsePose | None:
     """Return the robust least-squares pose near a start, or None without enough inliers."""
     for _ in range(steps):
-        residuals, J, weights, errors = _linearised(T_cam_map, matches, camera, config)
+        residuals, J, weights, _, _ = _linearised(T_cam_map, matches, camera, config)
         H = np.einsum('kai,k,kaj->ij', J, weights, J)
         g = np.einsum('kai,k,ka->i', J, weights, residuals)
         twist = -np.linalg.solve(H + 1e-9 * np.diag(np.diag(H)) + 1e-12 * np.eye(6), g)
         T_cam_map = _moved(T_cam_map, twist)
         if np.abs(twist).max() < 1e-9:
             break
-    residuals, J, weights, errors = _linearised(T_cam_map, matches, camera, config)
+    residuals, J, weights, variances, errors = _linearised(T_cam_map, matches, camera, config)
     inliers = int((errors < config.max_error_px).sum())
     if inliers < config.min_inliers:
         return None
-    # The residuals' own size: a blurred query has worse keypoints than pixel_sigma says.
-    variance = (weights * (residuals**2).sum(axis=1)).sum() / (2.0 * (weights > 0).sum())
-    H = np.einsum('kai,k,kaj->ij', J, weights, J) / max(variance, 1e-6)
-    return SparsePose(T_cam_map, H, matches, inliers)
+    information = _information(residuals, J, weights, variances)
+    return SparsePose(T_cam_map, information, matches, inliers)
+
+
+def _information(residuals_K2, J_K26, weights_K, variances_K) -> np.ndarray:
+    """Return the inverse covariance (6, 6) of the Cauchy estimate, by the sandwich formula.
+
+    The residuals' own size counts, for what they are: a blurred query has worse keypoints than
+    pixel_sigma says.
+    """
+    # Over all directions, the mean slope of a residual's pull is its weight squared.
+    slopes = weights_K**2 * variances_K
+    pulls = 0.5 * (weights_K**2 * (residuals_K2**2).sum(axis=1)).sum()
+    used = int((weights_K > 0).sum())
+    inflation = pulls / max(slopes.sum(), 1e-12) * used / max(used - 3, 1)
+    return np.einsum('kai,k,kaj->ij', J_K26, slopes, J_K26) / max(inflation, 1e-6)
 
 
 def count_inliers(
@@ -196,7 +208,7 @@ def _moved(T_cam_map: np.ndarray, twist_6: np.ndarray) -> np.ndarray:
 
 
 def _linearised(T_cam_map, matches, camera, config):
-    """Return residuals (K, 2), Jacobians (K, 2, 6), weights (1/px^2) and errors in pixels."""
+    """Return residuals (K, 2), Jacobians (K, 2, 6), weights (1/px^2), variances and errors (px)."""
     X = matches.points_K3 @ T_cam_map[:3, :3].T + T_cam_map[:3, 3]
     in_front = X[:, 2] > 1e-6
     z = np.where(in_front, X[:, 2], 1.0)
@@ -210,7 +222,7 @@ def _linearised(T_cam_map, matches, camera, config):
     focal = 0.5 * (camera.fx + camera.fy)
     variance = config.pixel_sigma**2 + (focal * matches.point_sigmas_K / z) ** 2
     weights = in_front / (variance * (1.0 + (residuals**2).sum(axis=1) / (4.0 * variance)))
-    return residuals, J, weights * (errors < 3.0 * config.max_error_px), errors
+    return residuals, J, weights * (errors < 3.0 * config.max_error_px), variance, errors
 
 
 def projection_jacobian(x, y, z, fx: float, fy: float) -> np.ndarray:
