@@ -13,7 +13,9 @@ RIGHT_DEG = 1.0
 # A pose this far off must never be accepted.
 FALSE_RELATIVE = 0.10
 FALSE_DEG = 5.0
-MIN_THRESHOLD, MAX_THRESHOLD = 0.5, 0.98
+MIN_THRESHOLD = 0.5
+# A threshold is this far above the best false pose, or half of the way from there to 1.
+MARGIN = 0.02
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def fit_logistic(x_ND: np.ndarray, right_N: np.ndarray, false_N: np.ndarray) -> 
             break
     p = 1.0 / (1.0 + np.exp(-np.clip(X @ beta, -50.0, 50.0)))
     highest_false = float(p[false_N].max()) if false_N.any() else 0.0
-    threshold = min(max(MIN_THRESHOLD, highest_false + 0.02), MAX_THRESHOLD)
+    margin = min(MARGIN, 0.5 * (1.0 - highest_false))
+    threshold = max(MIN_THRESHOLD, highest_false + margin)
     return LogisticModel(
         tuple(mean.tolist()),
         tuple(deviation.tolist()),
