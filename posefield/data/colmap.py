@@ -48,6 +48,8 @@ MODELS = {
     'OPENCV': _Model(8, False, 'plumb_bob', 4),
     'OPENCV_FISHEYE': _Model(8, False, 'equidistant', 4),
     'FULL_OPENCV': _Model(12, False, 'rational_polynomial', 8),
+    'SIMPLE_RADIAL_FISHEYE': _Model(4, True, 'equidistant', 4),
+    'RADIAL_FISHEYE': _Model(5, True, 'equidistant', 4),
 }
 # By the number that binary files hold; those not in MODELS cannot be read.
 MODEL_NAMES = (

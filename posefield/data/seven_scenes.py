@@ -151,8 +151,9 @@ def _read_pose_file(image_path: Path) -> tuple[np.ndarray, None] | None:
     if not path.is_file():
         return None
     try:
-        matrix = np.loadtxt(path)
-    except ValueError as error:
+        rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        matrix = np.array(rows, dtype=np.float64)
+    except (OSError, ValueError) as error:
         raise PoseError(f'The pose file {path} is not a matrix of numbers: {error}.') from error
     return as_rigid(matrix, f'The pose in {path}'), None
 

@@ -1,0 +1,173 @@
+"""Importing 7-Scenes folders."""
+
+import json
+
+import numpy as np
+import pytest
+
+from posefield.data.seven_scenes import read_pseudo_ground_truth, read_seven_scenes
+from posefield.errors import DataError, PoseError
+from posefield.geometry.poses import invert, to_quat_xyzw
+from support.scenes import SIZE, pose, write_picture
+
+
+def write_sequences(folder, suffix='png', sequences=('seq-01', 'seq-02'), count=3):
+    """Images with distributed poses, and pseudo ground truth that is shifted by 1 m in x."""
+    lines = []
+    for s, sequence in enumerate(sequences):
+        for i in range(count):
+            stem = folder / sequence / f'frame-{i:06d}'
+            write_picture(stem.with_suffix(f'.color.{suffix}'), i)
+            T = pose(3 * s + i)
+            np.savetxt(stem.with_suffix('.pose.txt'), T)
+            T[0, 3] += 1.0
+            T_cam_map = invert(T)
+            qx, qy, qz, qw = to_quat_xyzw(T_cam_map)
+            numbers = [qw, qx, qy, qz, *T_cam_map[:3, 3], 25.0 + s]
+            words = [f'{number:.9f}' for number in numbers]
+            lines.append(f'{sequence}/frame-{i:06d}.color.png {" ".join(words)}')
+    (folder / 'pgt.txt').write_text('\n'.join(lines) + '\n')
+    return folder
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg'])
+def test_distributed_poses_go_with_the_focal_length_of_the_depth_camera(tmp_path, suffix):
+    scene = read_seven_scenes(write_sequences(tmp_path, suffix))
+    assert len(scene.frames) == 6 and scene.units == 'metres'
+    assert scene.frames[4].name == f'seq-02/frame-000001.color.{suffix}'
+    np.testing.assert_allclose(scene.frames[4].T_map_cam, pose(4), atol=1e-9)
+    camera = scene.frames[0].camera
+    assert camera.fx == 585.0 * SIZE[0] / 640
+    assert (camera.cx, camera.cy) == (7.5, 5.5)
+    assert scene.splits['test'] == (scene.frames[0].name,)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg'])
+def test_pseudo_ground_truth_is_world_to_camera_with_a_focal_length_a_line(tmp_path, suffix):
+    write_sequences(tmp_path, suffix)
+    for file in (tmp_path / 'pgt.txt', 'pgt.txt'):
+        scene = read_seven_scenes(tmp_path, poses=file)
+        T = pose(4)
+        T[0, 3] += 1.0
+        np.testing.assert_allclose(scene.frames[4].T_map_cam, T, atol=1e-7)
+        assert [scene.frames[i].camera.fx for i in (0, 5)] == [25.0, 26.0]
+
+
+def test_one_sequence_is_a_scene_too(tmp_path):
+    write_sequences(tmp_path)
+    scene = read_seven_scenes(tmp_path / 'seq-02', poses=tmp_path / 'pgt.txt')
+    assert [frame.camera.fx for frame in scene.frames] == [26.0] * 3
+
+
+def test_images_without_a_pose_are_skipped_and_listed(tmp_path):
+    write_sequences(tmp_path)
+    (tmp_path / 'seq-01' / 'frame-000001.pose.txt').unlink()
+    lines = (tmp_path / 'pgt.txt').read_text().splitlines()
+    (tmp_path / 'pgt.txt').write_text('\n'.join(['# a comment', '', *lines[:-1]]))
+    assert read_seven_scenes(tmp_path).skipped == ('seq-01/frame-000001.color.png',)
+    by_sfm = read_seven_scenes(tmp_path, poses='pgt.txt')
+    assert by_sfm.skipped == ('seq-02/frame-000002.color.png',)
+
+
+def write_splits(folder) -> None:
+    lists = {
+        'train': ['seq-01/frame-000000.color', 'seq-02/frame-000001.color', 'seq-09/x.color'],
+        'test': ['seq-01/frame-000002.color.png'],
+    }
+    (folder / 'splits.json').write_text(json.dumps({'blocks': lists, 'none': {'train': ['x']}}))
+
+
+def test_a_split_file_chooses_images(tmp_path):
+    write_splits(write_sequences(tmp_path, 'jpg'))
+    scene = read_seven_scenes(tmp_path, split_file='splits.json', split_name='blocks')
+    assert scene.splits == {
+        'train': ('seq-01/frame-000000.color.jpg', 'seq-02/frame-000001.color.jpg'),
+        'test': ('seq-01/frame-000002.color.jpg',),
+    }
+    assert len(scene.frames) == 3
+    assert scene.skipped == ('seq-09/x.color',)
+    with pytest.raises(DataError, match='no split halves .*found blocks, none'):
+        read_seven_scenes(tmp_path, split_file='splits.json', split_name='halves')
+    with pytest.raises(DataError, match='None of the 1 images'):
+        read_seven_scenes(tmp_path, split_file='splits.json', split_name='none')
+    with pytest.raises(DataError, match='no split .unnamed.'):
+        read_seven_scenes(tmp_path, split_file='splits.json')
+    with pytest.raises(DataError, match='needs a split file'):
+        read_seven_scenes(tmp_path, split_name='blocks')
+    (tmp_path / 'splits.json').write_text('[]')
+    with pytest.raises(DataError, match='must hold an object'):
+        read_seven_scenes(tmp_path, split_file='splits.json', split_name='blocks')
+
+
+def test_the_sequences_of_the_benchmark_are_its_splits(tmp_path):
+    write_sequences(tmp_path)
+    (tmp_path / 'TrainSplit.txt').write_text('sequence1\nsequence4\n')
+    (tmp_path / 'TestSplit.txt').write_text('sequence2\n')
+    scene = read_seven_scenes(tmp_path)
+    assert {name[:6] for name in scene.splits['train']} == {'seq-01'}
+    assert {name[:6] for name in scene.splits['test']} == {'seq-02'}
+    assert scene.skipped == ('seq-04',)
+    assert len(read_seven_scenes(tmp_path, every=3).splits['test']) == 2
+    (tmp_path / 'TrainSplit.txt').write_text('sequence7\n')
+    with pytest.raises(DataError, match='TrainSplit.txt lists'):
+        read_seven_scenes(tmp_path)
+
+
+def test_what_cannot_be_used_is_named(tmp_path):
+    with pytest.raises(DataError, match='not a folder'):
+        read_seven_scenes(tmp_path / 'nothing')
+    with pytest.raises(DataError, match='has no images named'):
+        read_seven_scenes(tmp_path)
+    write_sequences(tmp_path)
+    pose_file = tmp_path / 'seq-01' / 'frame-000001.pose.txt'
+    for content, message in (
+        ('1 2 3', 'shape'),
+        ('a b', 'not a matrix of numbers'),
+        ('1 0 0 0\n0 1 0 0\n0 0 nan 0\n0 0 0 1', 'not finite'),
+        ('2 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1', 'not rigid'),
+        ('', 'frame-000001.pose.txt'),
+    ):
+        pose_file.write_text(content)
+        with pytest.raises(PoseError, match=message):
+            read_seven_scenes(tmp_path)
+    with pytest.raises(DataError, match=r'no_such.txt cannot be read'):
+        read_seven_scenes(tmp_path, poses='no_such.txt')
+
+
+@pytest.mark.parametrize(
+    ('line', 'error', 'message'),
+    [
+        ('a.png 1 0 0 0 0 0 0', DataError, 'Line 2 of .* must be'),
+        ('a.png 1 0 0 0 0 0 0 500 1', DataError, 'Line 2'),
+        ('a.png 1 0 0 0 0 0 far 500', DataError, 'Line 2'),
+        ('a.png', DataError, 'Line 2'),
+        ('a.png 0 0 0 0 0 0 0 500', PoseError, 'norm 0'),
+        ('a.png 2 0 0 0 0 0 0 500', PoseError, 'norm 2'),
+        ('a.png nan 0 0 0 0 0 0 500', PoseError, 'norm nan'),
+        ('a.png 1 0 0 0 0 nan 0 500', PoseError, 'Line 2'),
+    ],
+)
+def test_a_bad_line_of_pseudo_ground_truth_is_named(tmp_path, line, error, message):
+    (tmp_path / 'pgt.txt').write_text(f'# file qw qx qy qz tx ty tz f\n{line}\n')
+    with pytest.raises(error, match=message):
+        read_pseudo_ground_truth(tmp_path / 'pgt.txt')
+
+
+def test_poses_of_other_images_are_no_poses(tmp_path):
+    write_sequences(tmp_path)
+    (tmp_path / 'pgt.txt').write_text('other/a.png 1 0 0 0 0 0 0 500\n')
+    with pytest.raises(DataError, match=r'pgt.txt has no pose of any image'):
+        read_seven_scenes(tmp_path, poses='pgt.txt')
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize('split', ['blocks', 'halves'])
+def test_the_kitchen(real_data_dir, split):
+    scene = read_seven_scenes(
+        real_data_dir / 'redkitchen', poses='sfm_pgt.txt', split_file='splits.json',
+        split_name=split,
+    )  # fmt: skip
+    assert (len(scene.split('train')), len(scene.split('test'))) == (84, 50)
+    camera = scene.frames[0].camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (525.505, 525.505, 319.5, 239.5)
+    assert scene.skipped == ()
