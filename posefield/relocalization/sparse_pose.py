@@ -208,7 +208,7 @@ def _moved(T_cam_map: np.ndarray, twist_6: np.ndarray) -> np.ndarray:
 
 
 def _linearised(T_cam_map, matches, camera, config):
-    """Return residuals (K, 2), Jacobians (K, 2, 6), weights (1/px^2), variances and errors (px)."""
+    """Return residuals (K, 2), Jacobians (K, 2, 6), weights (1/px^2), variances, errors (px)."""
     X = matches.points_K3 @ T_cam_map[:3, :3].T + T_cam_map[:3, 3]
     in_front = X[:, 2] > 1e-6
     z = np.where(in_front, X[:, 2], 1.0)

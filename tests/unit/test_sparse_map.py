@@ -115,7 +115,7 @@ def test_photos_without_anything_in_common_give_an_empty_map():
     )
     sparse = build_sparse_map(views, [empty, empty], SparseMapConfig())
     assert len(sparse.points_N3) == 0
-    assert len(sparse.without_frame(0, views).points_N3) == 0
+    assert len(sparse.without_frames(frozenset({0}), views).points_N3) == 0
     assert len(sparse_index(sparse, SceneTransform((0.0, 0.0, 0.0), 1.0, 0.1, 30.0))) == 0
 
 
@@ -132,23 +132,24 @@ def test_the_work_can_be_stopped_and_is_reported(photos):
         build_sparse_map(photos.views, photos.keypoints, SparseMapConfig(), check_stop=stop)
 
 
-@pytest.mark.parametrize('frame', [0, 3])
-def test_a_map_without_a_frame_has_forgotten_it(photos, sparse, frame):
-    without = sparse.without_frame(frame, photos.views)
-    assert frame not in without.frame_of_M
-    own = {row.tobytes() for row in sparse.descriptors_M128[sparse.frame_of_M == frame]}
+@pytest.mark.parametrize('frames', [frozenset({0}), frozenset({3}), frozenset({1, 4})])
+def test_a_map_without_frames_has_forgotten_them(photos, sparse, frames):
+    hidden = np.isin(sparse.frame_of_M, sorted(frames))
+    without = sparse.without_frames(frames, photos.views)
+    assert set(without.frame_of_M.tolist()) == set(range(6)) - frames
+    own = {row.tobytes() for row in sparse.descriptors_M128[hidden]}
     assert not own & {row.tobytes() for row in without.descriptors_M128}
     assert np.bincount(without.point_of_M).min() >= 2
-    # Whatever that frame saw, the points come out the same ...
+    # Whatever those frames saw, the points come out the same ...
     pixels = sparse.pixels_M2.copy()
-    pixels[sparse.frame_of_M == frame] = 0.0
-    moved = replace(sparse, pixels_M2=pixels).without_frame(frame, photos.views)
+    pixels[hidden] = 0.0
+    moved = replace(sparse, pixels_M2=pixels).without_frames(frames, photos.views)
     np.testing.assert_allclose(moved.points_N3, without.points_N3)
     np.testing.assert_allclose(moved.sigmas_N, without.sigmas_N)
-    # ... and they are not those that the frame helped to place.
+    # ... and they are not those that the frames helped to place.
     truth, before = photos.point_of(without), photos.point_of(sparse)
     both = [(i, int(np.nonzero(before == t)[0][0])) for i, t in enumerate(truth)]
-    helped = set(sparse.point_of_M[sparse.frame_of_M == frame].tolist())
+    helped = set(sparse.point_of_M[hidden].tolist())
     growth = []
     for new, old in both:
         if old in helped:
@@ -166,7 +167,7 @@ def test_a_map_of_two_frames_is_empty_without_one():
     photos = Photos(views, cloud(50, seed=2))
     sparse = build_sparse_map(views, photos.keypoints, SparseMapConfig())
     assert len(sparse.points_N3) > 20
-    assert len(sparse.without_frame(1, views).points_N3) == 0
+    assert len(sparse.without_frames(frozenset({1}), views).points_N3) == 0
 
 
 def test_exact_matches_lie_on_their_epipolar_lines():
