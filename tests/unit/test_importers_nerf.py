@@ -133,15 +133,3 @@ def test_holding_out_starts_with_the_first_name():
     for every in (1, -2):
         with pytest.raises(DataError, match='at least 2'):
             hold_out('abc', every)
-
-
-@pytest.mark.real_data
-def test_the_fox(real_data_dir):
-    scene = read_nerf(real_data_dir / 'fox')
-    assert len(scene.frames) == 50 and len(scene.skipped) == 17
-    assert scene.splits['test'] == tuple(
-        f'{number:04d}.jpg' for number in (1, 8, 21, 30, 42, 54, 78, 94, 110)
-    )
-    assert len(scene.splits['train']) == 41
-    assert scene.frames[0].camera.model == 'plumb_bob'
-    assert scene.frames[0].read_image().shape == (1920, 1080, 3)

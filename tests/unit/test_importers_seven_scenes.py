@@ -158,16 +158,3 @@ def test_poses_of_other_images_are_no_poses(tmp_path):
     (tmp_path / 'pgt.txt').write_text('other/a.png 1 0 0 0 0 0 0 500\n')
     with pytest.raises(DataError, match=r'pgt.txt has no pose of any image'):
         read_seven_scenes(tmp_path, poses='pgt.txt')
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize('split', ['blocks', 'halves'])
-def test_the_kitchen(real_data_dir, split):
-    scene = read_seven_scenes(
-        real_data_dir / 'redkitchen', poses='sfm_pgt.txt', split_file='splits.json',
-        split_name=split,
-    )  # fmt: skip
-    assert (len(scene.split('train')), len(scene.split('test'))) == (84, 50)
-    camera = scene.frames[0].camera
-    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (525.505, 525.505, 319.5, 239.5)
-    assert scene.skipped == ()
