@@ -41,7 +41,13 @@ def undistort(image: np.ndarray, camera: Camera) -> tuple[np.ndarray, Camera]:
     if not camera.is_distorted:
         return image, camera.pinhole()
     remapping = _remapping(camera)
-    undistorted = cv2.remap(image, remapping.map_x_HW, remapping.map_y_HW, cv2.INTER_LINEAR)
+    undistorted = cv2.remap(
+        image,
+        remapping.map_x_HW,
+        remapping.map_y_HW,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return undistorted, remapping.camera
 
 

@@ -1,5 +1,6 @@
 """Resampling of images under the pixel convention."""
 
+import cv2
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
@@ -49,13 +50,40 @@ DISTORTED = [
 def test_undistorted_pixels_show_what_their_ray_saw(camera):
     straight, ideal = undistort(ramp(64, 48), camera)
     assert not ideal.is_distorted
-    y, x = np.mgrid[:48, :64]
+    height, width = straight.shape[:2]
+    assert (ideal.width, ideal.height) == (width, height)
+    y, x = np.mgrid[:height, :width]
     rays = ideal.unproject(np.stack([x, y], axis=-1).reshape(-1, 2))
     source, visible = camera.project(rays)
     inside = visible & (source >= 0).all(axis=1) & (source <= [63, 47]).all(axis=1)
     assert inside.sum() > 1000
     # remap interpolates between 32 positions of a pixel.
     np.testing.assert_allclose(straight.reshape(-1, 2)[inside], source[inside], atol=0.05)
+
+
+# A strong cushion bends the border inwards; the principal point makes one side worse.
+CUSHION = Camera(64, 48, 60.0, 60.0, 34.0, 22.0, 'plumb_bob', (0.35, 0.1, 0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize('camera', [*DISTORTED, CUSHION], ids=lambda camera: str(camera.cx))
+def test_every_undistorted_pixel_was_seen_by_the_lens(camera):
+    white, ideal = undistort(np.full((48, 64, 3), 255, np.uint8), camera)
+    assert (white == 255).all()
+    assert white.shape == (ideal.height, ideal.width, 3)
+
+
+def test_a_border_that_was_never_seen_is_cut_and_points_stay_on_their_pixels():
+    straight, ideal = undistort(ramp(64, 48), CUSHION)
+    assert ideal.width < 64 and ideal.height < 48
+    assert ideal.width * ideal.height > 0.5 * 64 * 48
+    points = np.random.default_rng(0).uniform([-1, -1, 2], [1, 1, 3], (500, 3))
+    there, visible = ideal.project(points)
+    source, seen = CUSHION.project(points)
+    inner = visible & (there > 1).all(axis=1)
+    inner &= (there < [ideal.width - 2, ideal.height - 2]).all(axis=1)
+    assert inner.sum() > 100 and seen[inner].all()
+    found = cv2.remap(straight, *there[inner].T.astype(np.float32)[..., None], cv2.INTER_LINEAR)
+    np.testing.assert_allclose(found.reshape(-1, 2), source[inner], atol=0.1)
 
 
 def test_an_ideal_image_is_passed_on():
