@@ -1,7 +1,6 @@
-"""Real photos: what the importers find, and whether poses and intrinsics fit the pictures."""
+"""Real photos: whether imported poses and intrinsics fit the pictures."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,15 +20,6 @@ SHORT_SIDE = 480
 @pytest.fixture(scope='module')
 def fox(real_data_dir) -> Scene:
     return read_nerf(real_data_dir / 'fox')
-
-
-def redkitchen(folder: Path, split_name: str) -> Scene:
-    return read_seven_scenes(
-        folder / 'redkitchen',
-        poses='sfm_pgt.txt',
-        split_file='splits.json',
-        split_name=split_name,
-    )
 
 
 def features(frame: Frame):
@@ -62,23 +52,6 @@ def epipolar_error(frames: Sequence[Frame], step: int, pairs: int = 4) -> float:
         distance = np.abs((lines * rays_b[in_b]).sum(axis=1)) / np.hypot(*lines[:, :2].T)
         medians.append(np.median(distance) * focal)
     return float(np.median(medians))
-
-
-def test_fox_has_41_photos_to_learn_and_9_to_test(fox):
-    assert [len(fox.split(name)) for name in ('train', 'test')] == [41, 9]
-    assert len(fox.skipped) == 17
-    names = sorted(frame.name for frame in fox.frames)
-    assert [frame.name for frame in fox.split('test')] == names[::6]
-    assert {(frame.camera.width, frame.camera.height) for frame in fox.frames} == {(1080, 1920)}
-    assert fox.frames[0].camera.model == 'plumb_bob'
-
-
-@pytest.mark.parametrize(('split_name', 'counts'), [('blocks', (84, 50)), ('halves', (84, 50))])
-def test_redkitchen_has_the_photos_of_its_split_file(real_data_dir, split_name, counts):
-    scene = redkitchen(real_data_dir, split_name)
-    assert tuple(len(scene.split(name)) for name in ('train', 'test')) == counts
-    assert scene.units == 'metres'
-    assert {frame.camera.fx for frame in scene.frames} == {525.505}
 
 
 def test_poses_and_intrinsics_of_fox_fit_the_photos(fox):
