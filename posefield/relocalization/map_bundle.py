@@ -19,6 +19,7 @@ from posefield.relocalization.acceptance import AcceptanceModel
 from posefield.relocalization.keyframes import Keyframe
 from posefield.relocalization.photos import WorkingSizes
 from posefield.relocalization.regressors.posenet import CompactPoseNet, CompactPoseNetConfig
+from posefield.relocalization.retrieval import GlobalDescriptor
 from posefield.relocalization.sparse_pose import SparseIndex
 from posefield.storage import atomic_folder, load_tensors, read_json, save_tensors, write_json
 
@@ -154,7 +155,14 @@ class MapBundle:
         index = read_json(folder / 'map.json', schema=MAP_SCHEMA, kind=MAP_KIND)
         try:
             return _loaded(folder, index, device)
-        except (KeyError, TypeError, ValueError, RuntimeError, CameraError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RuntimeError,
+            CameraError,
+        ) as error:
             raise BundleError(
                 f'The map {folder} is damaged or of another version: {error}'
             ) from error
@@ -165,10 +173,10 @@ def _loaded(folder: Path, index: dict, device: torch.device | str) -> MapBundle:
     field.load_state_dict(_floats(load_tensors(folder / 'field.safetensors')))
     regressor = CompactPoseNet(CompactPoseNetConfig.from_dict(index['regressor']))
     regressor.load_state_dict(_floats(load_tensors(folder / 'regressor.safetensors')))
-    extractor = load_extractor(
-        index['features'], load_tensors(folder / 'features.safetensors'), device
-    )
+    extractor = _loaded_extractor(folder, index['features'], device)
     tensors = load_tensors(folder / 'references.safetensors')
+    reference_camera = camera_from_dict(index['reference_camera'])
+    _check_references(tensors, len(index['keyframe_cameras']), reference_camera)
     transform = index['transform']
     return MapBundle(
         info=index,
@@ -185,11 +193,54 @@ def _loaded(folder: Path, index: dict, device: torch.device | str) -> MapBundle:
             restored_descriptors(tensors['sparse.descriptors']),
         ),
         regressor=regressor.to(device).requires_grad_(False),
-        reference_camera=camera_from_dict(index['reference_camera']),
+        reference_camera=reference_camera,
         reference_descriptors_ND=tensors['retrieval.descriptors'].to(torch.float32),
         T_field_reference_N44=tensors['retrieval.poses'].double().numpy(),
         calibration=Calibration.from_dict(index['calibration']),
     )
+
+
+def _loaded_extractor(folder: Path, name: str, device: torch.device | str) -> DenseExtractor:
+    path = folder / 'features.safetensors'
+    tensors = load_tensors(path)
+    try:
+        return load_extractor(name, tensors, device)
+    except BundleError as error:
+        raise BundleError(f'{path} cannot be used: {error}') from error
+
+
+def _check_references(
+    tensors: Mapping[str, torch.Tensor], keyframes: int, reference_camera: Camera
+) -> None:
+    """Check shapes, and the types of what is decoded, before anything relies on them.
+
+    Raises:
+        ValueError: naming the tensor, what was found and what is expected.
+    """
+    points, views = len(tensors['sparse.points']), len(tensors['retrieval.poses'])
+    descriptor = GlobalDescriptor().length(reference_camera.width, reference_camera.height)
+    expected: dict[str, tuple[int, ...]] = {
+        'sparse.points': (points, 3),
+        'sparse.sigmas': (points,),
+        'sparse.descriptors': (points, 128),
+        'retrieval.poses': (views, 4, 4),
+        'retrieval.descriptors': (views, descriptor),
+        'keyframes.poses': (max(keyframes, 1), 4, 4),
+    }
+    for number in range(keyframes):
+        depths, trust = f'keyframe.{number}.depths', f'keyframe.{number}.trust'
+        expected[depths] = (*tensors[depths].shape, 1, 1)[:2]
+        expected[trust] = tuple(tensors[depths].shape)
+        jpeg = f'keyframe.{number}.jpeg'
+        expected[jpeg] = (tensors[jpeg].numel(),)
+        for name in (trust, jpeg):
+            if tensors[name].dtype != torch.uint8:
+                raise ValueError(f'{name} is of {tensors[name].dtype}, expected torch.uint8')
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(
+                f'{name} has the shape {tuple(tensors[name].shape)}, expected {shape}'
+            )
 
 
 def _loaded_keyframes(index: dict, tensors: Mapping[str, torch.Tensor]) -> list[Keyframe]:

@@ -16,6 +16,10 @@ class GlobalDescriptor:
     def __init__(self):
         self._features = GradientFeatures(orientations=8, neighbourhood=3.0)
 
+    def length(self, width: int, height: int) -> int:
+        """Return D for images of this size."""
+        return self._features.channels * (width // CELL_PX) * (height // CELL_PX)
+
     def __call__(self, images_NHW3: np.ndarray) -> torch.Tensor:
         """Return descriptors (N, D) float32 of small float RGB images in [0, 1]."""
         images = torch.from_numpy(np.ascontiguousarray(images_NHW3)).permute(0, 3, 1, 2)
