@@ -1,4 +1,4 @@
-"""Real photos: whether imported poses and intrinsics fit the pictures."""
+"""Real photos: what the importers find, and whether poses and intrinsics fit the pictures."""
 
 from collections.abc import Sequence
 
@@ -52,6 +52,29 @@ def epipolar_error(frames: Sequence[Frame], step: int, pairs: int = 4) -> float:
         distance = np.abs((lines * rays_b[in_b]).sum(axis=1)) / np.hypot(*lines[:, :2].T)
         medians.append(np.median(distance) * focal)
     return float(np.median(medians))
+
+
+def test_fox_has_41_photos_to_learn_and_9_to_test(fox):
+    assert [len(fox.split(name)) for name in ('train', 'test')] == [41, 9]
+    assert len(fox.skipped) == 17
+    numbers = (1, 8, 21, 30, 42, 54, 78, 94, 110)
+    assert fox.splits['test'] == tuple(f'{number:04d}.jpg' for number in numbers)
+    assert fox.frames[0].camera.model == 'plumb_bob'
+    assert fox.frames[0].read_image().shape == (1920, 1080, 3)
+
+
+@pytest.mark.parametrize('split_name', ['blocks', 'halves'])
+def test_redkitchen_has_84_photos_to_learn_and_50_to_test(real_data_dir, split_name):
+    scene = read_seven_scenes(
+        real_data_dir / 'redkitchen',
+        poses='sfm_pgt.txt',
+        split_file='splits.json',
+        split_name=split_name,
+    )
+    assert [len(scene.split(name)) for name in ('train', 'test')] == [84, 50]
+    assert scene.units == 'metres' and scene.skipped == ()
+    camera = scene.frames[0].camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (525.505, 525.505, 319.5, 239.5)
 
 
 def test_poses_and_intrinsics_of_fox_fit_the_photos(fox):
