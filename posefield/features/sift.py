@@ -36,7 +36,15 @@ def detect_sift(image_HW3: np.ndarray, max_keypoints: int) -> Keypoints:
     """
     grey = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2GRAY)
     grey_u8 = np.clip(grey * 255.0 + 0.5, 0, 255).astype(np.uint8)
-    sift = cv2.SIFT_create(nfeatures=max_keypoints, contrastThreshold=0.005, edgeThreshold=15)
+    sift = cv2.SIFT_create(
+        nfeatures=max_keypoints,
+        nOctaveLayers=3,
+        contrastThreshold=0.005,
+        edgeThreshold=15,
+        sigma=1.6,
+        # Without it OpenCV places keypoints a quarter pixel off in x and y.
+        enable_precise_upscale=True,
+    )
     found, descriptors = sift.detectAndCompute(grey_u8, None)
     if not found:
         return Keypoints(

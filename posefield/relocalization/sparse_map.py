@@ -57,15 +57,15 @@ class SparseMap:
     frame_of_M: np.ndarray
     pixels_M2: np.ndarray
 
-    def without_frame(self, frame: int, views: list[View]) -> 'SparseMap':
-        """Return the map as if one frame had never been, for validation.
+    def without_frames(self, frames: frozenset[int], views: list[View]) -> 'SparseMap':
+        """Return the map as if some frames had never been, for validation.
 
-        Its observations are dropped, and the points it saw are triangulated from the others.
+        Their observations are dropped, and the points they saw are triangulated from the others.
         """
         observations = Observations(
             self.frame_of_M, self.point_of_M, self.pixels_M2.astype(np.float64)
         )
-        others = self.frame_of_M != frame
+        others = ~np.isin(self.frame_of_M, sorted(frames))
         touched = np.zeros(len(self.points_N3), dtype=bool)
         touched[self.point_of_M[~others]] = True
         rows = np.nonzero(others)[0]

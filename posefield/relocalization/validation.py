@@ -15,6 +15,10 @@ from posefield.relocalization.query import Query
 from posefield.relocalization.sparse_map import SparseMap, sparse_index
 from posefield.relocalization.triangulation import View
 
+# Neighbours nearer than this share of the viewing distance are hidden too.
+OFF_PATH = 0.15
+MAX_HIDDEN_SHARE = 0.3
+
 
 @dataclass(frozen=True)
 class ValidationPhoto:
@@ -36,6 +40,9 @@ def held_out_photos(
 ) -> list[ValidationPhoto]:
     """Return keyframes spread over the map, to be localized as if never seen.
 
+    Every other one is also denied its neighbours, as if the query were off the mapped path:
+    errors grow with the distance to the map's photos, and robots do not drive on rails.
+
     Args:
         bundle: of the map.
         frames: training frames; a frame's row is also its reference view's.
@@ -46,12 +53,15 @@ def held_out_photos(
     """
     chosen = _spread(np.arange(len(keyframe_rows)), count)
     photos = []
-    for keyframe in chosen.tolist():
+    for number, keyframe in enumerate(chosen.tolist()):
         row = int(keyframe_rows[keyframe])
+        hidden = frozenset({keyframe})
+        if number % 2:
+            hidden = _with_neighbours(bundle, keyframe)
         held_out = HeldOut(
-            frozenset({keyframe}),
-            frozenset({row}),
-            sparse_index(sparse.without_frame(keyframe, views), bundle.transform),
+            hidden,
+            frozenset(int(keyframe_rows[index]) for index in hidden),
+            sparse_index(sparse.without_frames(hidden, views), bundle.transform),
         )
         photos.append(_photo(bundle, frames[row], held_out, device))
     return photos
@@ -66,6 +76,16 @@ def split_photos(
     frames = [frame for frame in scene.split('val') if frame.T_map_cam is not None]
     chosen = _spread(np.arange(len(frames)), count)
     return [_photo(bundle, frames[row], HeldOut(), device) for row in chosen.tolist()]
+
+
+def _with_neighbours(bundle: MapBundle, keyframe: int) -> frozenset[int]:
+    """Return a keyframe and those near it, unless hardly any would be left."""
+    poses = np.stack([other.T_field_cam for other in bundle.keyframes])
+    distances = np.linalg.norm(poses[:, :3, 3] - poses[keyframe, :3, 3], axis=1)
+    near = np.nonzero(distances < OFF_PATH * bundle.scene_scale)[0]
+    if len(near) > MAX_HIDDEN_SHARE * len(poses):
+        return frozenset({keyframe})
+    return frozenset(near.tolist())
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
