@@ -10,6 +10,11 @@ import torch
 from posefield.features.sift import Keypoints, root_normalised
 from posefield.geometry.camera import Camera
 
+# Median of the sum of two squared standard normal numbers.
+MEDIAN_CHI_SQUARED = 1.386
+# Range of the variance of the residuals that is believed, relative to what is expected.
+MIN_NOISE, MAX_NOISE = 1e-3, 4.0
+
 
 @dataclass(frozen=True)
 class SparsePoseConfig:
@@ -19,7 +24,7 @@ class SparsePoseConfig:
         max_ratio: Lowe's ratio of the best to the second best map point.
         max_error_px: inlier threshold of the robust search.
         min_inliers: fewer give no pose.
-        pixel_sigma: noise of a keypoint of the finest scale.
+        pixel_sigma: noise of a keypoint, to begin with; each image's own residuals correct it.
     """
 
     max_ratio: float = 0.9
@@ -221,7 +226,14 @@ def _linearised(T_cam_map, matches, camera, config):
     errors = np.where(in_front, np.linalg.norm(residuals, axis=1), np.inf)
     focal = 0.5 * (camera.fx + camera.fy)
     variance = config.pixel_sigma**2 + (focal * matches.point_sigmas_K / z) ** 2
-    weights = in_front / (variance * (1.0 + (residuals**2).sum(axis=1) / (4.0 * variance)))
+    squares = (residuals**2).sum(axis=1)
+    near = errors < config.max_error_px
+    if near.sum() >= config.min_inliers:
+        # The kernel is as wide as this image's own noise: else a few wrong matches have their
+        # say wherever keypoints are better than expected.
+        ratio = float(np.median(squares[near] / variance[near])) / MEDIAN_CHI_SQUARED
+        variance = variance * min(max(ratio, MIN_NOISE), MAX_NOISE)
+    weights = in_front / (variance * (1.0 + squares / (4.0 * variance)))
     return residuals, J, weights * (errors < 3.0 * config.max_error_px), variance, errors
 
 

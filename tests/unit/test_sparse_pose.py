@@ -205,3 +205,10 @@ def test_mean_descriptors_average_the_views_of_a_point():
     )
     torch.testing.assert_close(found[:2], expected)
     assert torch.equal(found[2], torch.zeros(128))
+
+
+def test_a_few_near_misses_do_not_pull_a_pose_of_precise_matches():
+    matches = matches_of(100, 0.05, 9)
+    matches.pixels_K2[:8] += [4.0, 3.0]
+    found = refine_sparse_pose(invert(T_TRUE), matches, CAMERA, CONFIG)
+    assert pose_errors(invert(found.T_cam_map), T_TRUE).translation < 5e-4
