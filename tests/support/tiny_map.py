@@ -10,6 +10,9 @@ import numpy as np
 
 from posefield.data.scene import Frame, Scene
 from posefield.fields.grid_field import GridFieldConfig
+from posefield.learning.loop import StageResult, run_stage
+from posefield.learning.stage import Stage
+from posefield.relocalization import mapping
 from posefield.relocalization.field_stage import FieldStageConfig
 from posefield.relocalization.photos import to_u8
 from posefield.relocalization.presets import PRESETS, MappingPreset
@@ -39,11 +42,26 @@ TINY = MappingPreset(
 )
 
 
+# Enough for poses to a per cent; so many steps give the same map on any machine.
+STEPS = {'field': 300, 'regressor': 80}
+
+
 @contextlib.contextmanager
 def tiny_preset() -> Iterator[str]:
     """Give the name of a preset that is small enough for tests, known inside this block."""
     with mock.patch.dict(PRESETS, {PRESET: TINY}):
         yield PRESET
+
+
+@contextlib.contextmanager
+def steps_instead_of_seconds() -> Iterator[None]:
+    """Learn maps for a number of steps in this block, however long they take."""
+
+    def counted(stage: Stage, *, deadline_s: float, **options) -> StageResult:
+        return run_stage(stage, steps=STEPS[stage.name], **options)
+
+    with mock.patch.object(mapping, 'run_stage', counted):
+        yield
 
 
 def photo_poses(count: int) -> np.ndarray:

@@ -98,6 +98,16 @@ def test_observations_that_disagree_are_dropped(photos):
     assert errors.max() < 0.05
 
 
+def test_observations_that_fit_no_point_are_dropped_after_triangulation(photos):
+    spoiled = Photos(photos.views, photos.points)
+    spoiled.keypoints[2].pixels_N2[:40] += [12.0, 9.0]
+    config = SparseMapConfig(max_epipolar_px=100.0)
+    sparse = build_sparse_map(spoiled.views, spoiled.keypoints, config)
+    kept = {tuple(p) for p in sparse.pixels_M2[sparse.frame_of_M == 2]}
+    assert sum(tuple(p) in kept for p in spoiled.keypoints[2].pixels_N2[:40]) <= 2
+    assert sum(tuple(p) in kept for p in spoiled.keypoints[2].pixels_N2[40:]) > 100
+
+
 def test_points_seen_from_almost_one_place_are_dropped():
     points = cloud(100, seed=1)
     views = arc_of_views(2, spread_deg=0.3)

@@ -74,12 +74,13 @@ def test_the_same_matches_give_the_same_pose():
 
 
 @pytest.mark.parametrize(
-    ('noise_px', 'outliers'), [(1.0, 0.0), (0.4, 0.0), (2.0, 0.0), (1.0, 0.3)]
+    ('count', 'noise_px', 'outliers'),
+    [(60, 1.0, 0.0), (60, 0.4, 0.0), (60, 2.0, 0.0), (60, 1.0, 0.3), (20, 0.3, 0.0)],
 )
-def test_the_information_is_honest_whatever_the_noise(noise_px, outliers):
+def test_the_information_is_honest_whatever_the_noise(count, noise_px, outliers):
     nees = []
     for seed in range(150):
-        matches = matches_of(60, noise_px, seed, outliers)
+        matches = matches_of(count, noise_px, seed, outliers)
         found = refine_sparse_pose(invert(T_TRUE), matches, CAMERA, CONFIG)
         twist = twist_between(
             torch.from_numpy(found.T_cam_map), torch.from_numpy(invert(T_TRUE))
