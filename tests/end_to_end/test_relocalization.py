@@ -2,10 +2,8 @@
 
 import json
 from pathlib import Path
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from posefield.evaluation.metrics import recall
 from posefield.evaluation.trajectories import read_tum
 
 POSEFIELD = [sys.executable, '-m', 'posefield.cli']
-SIZE = ['--width', '160', '--height', '120', '--train-views', '24', '--test-views', '6']
+SIZE = ['--width', '160', '--height', '120', '--train-views', '20', '--test-views', '6']
 
 
 def posefield(*arguments: object, timeout_s: float = 400.0) -> subprocess.CompletedProcess:
@@ -29,13 +27,6 @@ def succeed(*arguments: object, **options) -> str:
     return ended.stdout
 
 
-def wait_for_text(path: Path, text: str, timeout_s: float) -> None:
-    end_s = time.monotonic() + timeout_s
-    while text not in path.read_text():
-        assert time.monotonic() < end_s, path.read_text()
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope='module')
 def room(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('room') / 'scene'
@@ -46,11 +37,11 @@ def room(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def learned(room) -> Path:
     folder = room.parent / 'map'
-    succeed('map', 'train', room, '--out', folder, '--preset', 'cpu', '--minutes', 0.5, '--quiet')
+    succeed('map', 'train', room, '--out', folder, '--preset', 'cpu', '--minutes', 0.3, '--quiet')
     return folder
 
 
-def test_a_map_of_half_a_minute_finds_held_out_views(room, learned, tmp_path):
+def test_a_map_of_a_few_seconds_finds_held_out_views(room, learned, tmp_path):
     succeed(
         'map', 'evaluate', learned, room, '--quiet', '--json', tmp_path / 'metrics.json',
         '--report', tmp_path / 'report',
@@ -77,29 +68,11 @@ def test_bundle_info_weighs_the_map(learned):
     assert content['bytes'] <= 20e6
 
 
-def test_ctrl_c_saves_a_checkpoint_and_resume_finishes(room, tmp_path):
-    out = tmp_path / 'map'
-    command = ['map', 'train', str(room), '--out', str(out), '--preset', 'cpu', '--quiet']
-    log = tmp_path / 'log'
-    with log.open('w') as log_file:
-        process = subprocess.Popen([*POSEFIELD, *command, '--minutes', '0.4'], stderr=log_file)
-    try:
-        wait_for_text(log, 'loss', timeout_s=90)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
-    finally:
-        process.kill()
-    assert '--resume' in log.read_text().strip().splitlines()[-1]
-    assert not (out / 'map.json').exists()
-    succeed(*command, '--minutes', '0.4', '--resume')
-    assert (out / 'map.json').is_file()
-
-
 def test_the_demo_runs_through_ros_topics_and_says_where_the_report_is(room, tmp_path):
     pytest.importorskip('rclpy', reason='ROS 2 is not installed')
     out = tmp_path / 'demo'
     printed = succeed(
-        'demo', 'relocalization', '--scene', room, '--out', out, '--minutes', 0.5, '--quiet'
+        'demo', 'relocalization', '--scene', room, '--out', out, '--minutes', 0.25, '--quiet'
     )
     last = printed.strip().splitlines()[-1]
     assert last.startswith(f'report: {out / "report.html"}, median error ')
