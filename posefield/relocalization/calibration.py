@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import nnls
 import torch
 
 from posefield.geometry.poses import invert, perturbed, pose_errors
 from posefield.relocalization.acceptance import (
+    RIGHT_DEG,
+    RIGHT_RELATIVE,
     AcceptanceModel,
     LogisticModel,
     Sample,
@@ -30,11 +33,11 @@ from posefield.relocalization.sparse_pose import PointMatches, SparsePose
 from posefield.relocalization.validation import ValidationPhoto
 
 KINDS = ('sparse', 'field', 'keyframe', 'fused')
-# With fewer right poses than this a kappa is not fitted but stays at the field's usual value.
-MIN_SAMPLES = 3
-DEFAULT_KAPPA = 20.0
-# The largest normalised errors say more about outliers than about the noise.
-WINSOR_SHARE = 0.9
+# With fewer right poses than this a kappa is not fitted but stays at a usual value.
+MIN_SAMPLES = 4
+DEFAULT_KAPPA = (10.0, 100.0)
+# A single pose counts no more than this many times the fit: it is an outlier, not noise.
+MAX_EXCESS = 4.0
 # Starts, as shares of the scene scale and degrees: near ones that should come back, far ones
 # that mostly should not.
 NEAR_START = (0.05, 3.0)
@@ -53,7 +56,10 @@ def neutral_calibration(coarse_translation: float, coarse_rotation: float) -> Ca
         )
     }
     return Calibration(
-        dict.fromkeys(KINDS, 1.0), coarse_translation, coarse_rotation, AcceptanceModel(never)
+        dict.fromkeys(KINDS, (1.0, 0.0)),
+        coarse_translation,
+        coarse_rotation,
+        AcceptanceModel(never),
     )
 
 
@@ -85,35 +91,57 @@ def calibrate(
         report: told the share done.
     """
     ladder = Ladder(bundle, LocalizerConfig(), device)
-    nees: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    errors: dict[str, list[_Error]] = {kind: [] for kind in KINDS}
     tried = []
     for index, photo in enumerate(photos):
         check_stop()
-        tried.append(_single_rungs(ladder, photo, generator, nees))
+        tried.append(_single_rungs(ladder, photo, generator, errors))
         report(0.5 * (index + 1) / len(photos))
-    kappas = {kind: _kappa(nees[kind]) for kind in KINDS}
-    kappas['fused'] = kappas['keyframe']
+    kappas = {kind: fit_kappa(errors[kind]) for kind in KINDS}
+    kappas['fused'] = (1.0, 0.0)
     ladder = _with_kappas(ladder, kappas, device)
     samples: list[Sample] = []
     for index, one in enumerate(tried):
         check_stop()
-        samples += _judged(ladder, one, generator, nees['fused'])
+        samples += _judged(ladder, one, generator, errors['fused'])
         report(0.5 + 0.5 * (index + 1) / len(tried))
-    kappas['fused'] = kappas['keyframe'] * _kappa(nees['fused'], default=1.0)
+    kappas['fused'] = fit_kappa(errors['fused'], kappas['keyframe'])
     return replace(bundle.calibration, kappas=kappas, acceptance=fit_acceptance(samples))
 
 
-def _with_kappas(ladder: Ladder, kappas: dict[str, float], device) -> Ladder:
+def _with_kappas(ladder: Ladder, kappas: dict[str, tuple[float, float]], device) -> Ladder:
     calibration = replace(ladder.bundle.calibration, kappas=dict(kappas))
     return Ladder(replace(ladder.bundle, calibration=calibration), ladder.config, device)
 
 
-def _kappa(nees: Sequence[float], default: float = DEFAULT_KAPPA) -> float:
-    """Return the mean normalised error squared per degree of freedom, outliers pulled in."""
-    if len(nees) < MIN_SAMPLES:
+@dataclass(frozen=True)
+class _Error:
+    """A pose's distance from the photos, and its squared error in its own information over 6."""
+
+    distance: float
+    normalised: float
+
+
+def fit_kappa(
+    errors: Sequence[_Error], default: tuple[float, float] = DEFAULT_KAPPA
+) -> tuple[float, float]:
+    """Return (a, b), both >= 0, so that a + b d^2 is the mean normalised error at distance d.
+
+    Squared errors scatter in proportion to their mean, so the least squares are weighted by the
+    fit itself, in a few rounds that also pull outliers in.
+    """
+    if len(errors) < MIN_SAMPLES:
         return default
-    values = np.asarray(nees)
-    return float(np.minimum(values, np.quantile(values, WINSOR_SHARE)).mean()) / 6.0
+    squares = np.array([error.distance for error in errors]) ** 2
+    values = np.array([error.normalised for error in errors])
+    X = np.stack([np.ones_like(squares), squares], axis=1)
+    fitted = np.full_like(values, values.mean())
+    for _ in range(10):
+        limited = np.minimum(values, MAX_EXCESS * fitted)
+        solution, _ = nnls(X / fitted[:, None], limited / fitted)
+        fitted = np.maximum(X @ solution, 1e-3 * values.mean() + 1e-12)
+    at_photo, growth = solution.tolist()
+    return max(at_photo, 1e-3 * float(values.mean())), growth
 
 
 def normalised_error(
@@ -130,7 +158,7 @@ def _single_rungs(
     ladder: Ladder,
     photo: ValidationPhoto,
     generator: np.random.Generator,
-    nees: dict[str, list[float]],
+    errors: dict[str, list[_Error]],
 ) -> _Tried:
     """Run each rung by itself and keep the normalised errors of the poses that are right."""
     bundle, query, T_true = ladder.bundle, photo.query, photo.T_field_cam
@@ -144,34 +172,30 @@ def _single_rungs(
         photo.held_out.keyframes,
     )
     depth = ladder.field.check(query, T_true).median_depth
-    for kind, refined in (('field', aligned), ('keyframe', keyframe)):
-        _note(nees[kind], refined.T_field_cam, refined.information_66, T_true, depth)
+    poses = {
+        'field': (aligned.T_field_cam, aligned.information_66),
+        'keyframe': (keyframe.T_field_cam, keyframe.information_66),
+    }
     if sparse is not None:
-        _note(nees['sparse'], invert(sparse.T_cam_map), sparse.information_66, T_true, depth)
+        poses['sparse'] = (invert(sparse.T_cam_map), sparse.information_66)
+    distance = ladder.keyframes.distance(T_true, photo.held_out.keyframes)
+    for kind, (T, information) in poses.items():
+        found = pose_errors(T, T_true)
+        if found.translation < RIGHT_RELATIVE * depth and found.rotation_deg < RIGHT_DEG:
+            normalised = normalised_error(T, information, T_true) / 6.0
+            errors[kind].append(_Error(distance, normalised))
     return _Tried(photo, matches, sparse)
 
 
-def _note(
-    nees: list[float],
-    T_field_cam: np.ndarray,
-    information_66: np.ndarray,
-    T_true: np.ndarray,
-    depth: float,
-) -> None:
-    sample = pose_errors(T_field_cam, T_true)
-    if sample.translation < 0.02 * depth and sample.rotation_deg < 1.0:
-        nees.append(normalised_error(T_field_cam, information_66, T_true))
-
-
 def _judged(
-    ladder: Ladder, tried: _Tried, generator: np.random.Generator, nees: list[float]
+    ladder: Ladder, tried: _Tried, generator: np.random.Generator, errors: list[_Error]
 ) -> list[Sample]:
     """Finish good and bad hypotheses of a photo, and return what speaks for each."""
     photo = tried.photo
     T_true = photo.T_field_cam
     hypotheses = []
     if tried.sparse is not None:
-        hypotheses.append(ladder.sparse_hypothesis(tried.sparse))
+        hypotheses.append(ladder.sparse_hypothesis(tried.sparse, photo.held_out))
     starts = [_start(ladder.bundle, T_true, NEAR_START, generator)]
     starts += [_start(ladder.bundle, T_true, far, generator) for far in FAR_STARTS]
     hypotheses += [Hypothesis('prior', T, T) for T in starts]
@@ -184,7 +208,9 @@ def _judged(
         samples.append(sample)
         if hypothesis.rung == 'sparse' and sample.is_right:
             final = outcome.hypothesis
-            nees.append(normalised_error(final.T_field_cam, final.information_66, T_true))
+            error = normalised_error(final.T_field_cam, final.information_66, T_true)
+            distance = ladder.keyframes.distance(T_true, photo.held_out.keyframes)
+            errors.append(_Error(distance, error / 6.0))
     return samples
 
 

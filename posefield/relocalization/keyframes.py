@@ -143,10 +143,22 @@ class KeyframeSet:
         self, T_field_cam: np.ndarray, count: int, excluded: frozenset[int] = frozenset()
     ) -> list[int]:
         """Return the keyframes closest in position and direction, best first."""
+        cost = self._distances(T_field_cam)
+        return [int(i) for i in np.argsort(cost, kind='stable') if int(i) not in excluded][:count]
+
+    def distance(self, T_field_cam: np.ndarray, excluded: frozenset[int] = frozenset()) -> float:
+        """Return how far a pose is from the nearest keyframe.
+
+        The unit is the viewing distance, and turning by 60 degrees counts as much.
+        """
+        cost = self._distances(T_field_cam)
+        cost[sorted(excluded)] = np.inf
+        return float(cost.min())
+
+    def _distances(self, T_field_cam: np.ndarray) -> np.ndarray:
         distances = np.linalg.norm(self._centres - T_field_cam[:3, 3], axis=1) / self._scale
         cosines = np.clip(self._axes @ T_field_cam[:3, 2], -1.0, 1.0)
-        cost = distances + np.arccos(cosines) / np.deg2rad(60.0)
-        return [int(i) for i in np.argsort(cost, kind='stable') if int(i) not in excluded][:count]
+        return distances + np.arccos(cosines) / np.deg2rad(60.0)
 
     def sharpness(self, index: int, sigmas: tuple[float, ...], short_side: int) -> np.ndarray:
         """Return `detail_ratio` of a keyframe blurred by each sigma."""

@@ -28,6 +28,7 @@ from posefield.relocalization.refiners.keyframe_alignment import (
     KeyframeAligner,
     KeyframeAlignmentConfig,
 )
+from posefield.relocalization.refiners.refined import Refined
 from posefield.relocalization.retrieval import GlobalDescriptor, nearest_views
 from posefield.relocalization.sparse_pose import (
     PointMatches,
@@ -190,8 +191,12 @@ class Ladder:
             bundle.sizes.field,
             device,
         )
-        keyframes = KeyframeSet(bundle.keyframes, bundle.extractor, bundle.scene_scale, device)
-        self.keyframe = KeyframeAligner(keyframes, config.keyframe, bundle.sizes.keyframe, device)
+        self.keyframes = KeyframeSet(
+            bundle.keyframes, bundle.extractor, bundle.scene_scale, device
+        )
+        self.keyframe = KeyframeAligner(
+            self.keyframes, config.keyframe, bundle.sizes.keyframe, device
+        )
         self._describe = GlobalDescriptor()
 
     def localize(
@@ -210,7 +215,7 @@ class Ladder:
         matches, sparse = self.find_sparse(query, held_out, watch)
         outcomes = []
         if sparse is not None:
-            proposed = self.sparse_hypothesis(sparse)
+            proposed = self.sparse_hypothesis(sparse, held_out)
             outcomes.append(self.finish(query, proposed, matches, held_out, watch))
             if sparse.inliers >= self.config.strong_inliers and _accepted(outcomes[0]):
                 return outcomes[0]
@@ -250,10 +255,10 @@ class Ladder:
             matches = index.match(keypoints, self.config.sparse.max_ratio)
             return matches, solve_sparse_pose(matches, sized.camera, self.config.sparse)
 
-    def sparse_hypothesis(self, sparse: SparsePose) -> Hypothesis:
+    def sparse_hypothesis(self, sparse: SparsePose, held_out: HeldOut) -> Hypothesis:
         """Return the hypothesis of a sparse pose, with calibrated information."""
         T = invert(sparse.T_cam_map)
-        information = sparse.information_66 / self.bundle.calibration.kappas['sparse']
+        information = sparse.information_66 / self._kappa('sparse', T, held_out)
         return Hypothesis('sparse', T, T, information)
 
     def _from_prior(self, query, prior, matches, held_out, watch) -> Outcome:
@@ -317,7 +322,7 @@ class Ladder:
             for hypothesis in hypotheses:
                 refined = self.field.align(query, hypothesis.T_field_cam, self.config.field.coarse)
                 cost = refined.cost + 0.5 * (1.0 - refined.overlap)
-                ranked.append((cost, self._moved(hypothesis, refined, 'field')))
+                ranked.append((cost, self._moved(hypothesis, refined, 'field', HeldOut())))
         return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
 
     def _field_aligned(self, query, hypothesis, rounds, watch) -> Hypothesis:
@@ -325,13 +330,20 @@ class Ladder:
             return hypothesis
         with watch.time('field'):
             refined = self.field.align(query, hypothesis.T_field_cam, rounds)
-        return self._moved(hypothesis, refined, 'field')
+        return self._moved(hypothesis, refined, 'field', HeldOut())
 
-    def _moved(self, hypothesis: Hypothesis, refined, kind: str) -> Hypothesis:
+    def _kappa(self, kind: str, T_field_cam: np.ndarray, held_out: HeldOut) -> float:
+        distance = self.keyframes.distance(T_field_cam, held_out.keyframes)
+        return self.bundle.calibration.kappa(kind, distance)
+
+    def _moved(
+        self, hypothesis: Hypothesis, refined: Refined, kind: str, held_out: HeldOut
+    ) -> Hypothesis:
         return replace(
             hypothesis,
             T_field_cam=refined.T_field_cam,
-            information_66=refined.information_66 / self.bundle.calibration.kappas[kind],
+            information_66=refined.information_66
+            / self._kappa(kind, refined.T_field_cam, held_out),
             renders=hypothesis.renders + refined.renders,
             iterations=hypothesis.iterations + refined.iterations,
         )
@@ -350,7 +362,9 @@ class Ladder:
             with watch.time('keyframe'):
                 keyframe = self._keyframe_aligned(query, hypothesis, held_out)
             fused = hypothesis.rung == 'sparse'
-            hypothesis = self._moved(hypothesis, keyframe, 'fused' if fused else 'keyframe')
+            hypothesis = self._moved(
+                hypothesis, keyframe, 'fused' if fused else 'keyframe', held_out
+            )
         with watch.time('check'):
             check = self.field.check(query, hypothesis.T_field_cam)
         evidence = self._evidence(query, hypothesis, keyframe, matches, check)
@@ -362,7 +376,8 @@ class Ladder:
     def _keyframe_aligned(self, query, hypothesis, held_out):
         prior = None
         if hypothesis.rung == 'sparse':
-            prior = hypothesis.information_66 * self.bundle.calibration.kappas['keyframe']
+            kappa = self._kappa('keyframe', hypothesis.T_field_cam, held_out)
+            prior = hypothesis.information_66 * kappa
         return self.keyframe.align(query, hypothesis.T_field_cam, prior, held_out.keyframes)
 
     def _evidence(self, query, hypothesis, keyframe, matches, check) -> Evidence:

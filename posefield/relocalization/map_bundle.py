@@ -27,6 +27,8 @@ MAP_SCHEMA = 1
 MAP_KIND = 'map'
 # Descriptor entries are at most 1; the square root puts them well below 0.5.
 DESCRIPTOR_SCALE = 400.0
+# Further from the photos the growth of errors is not extrapolated.
+MAX_CALIBRATED_DISTANCE = 1.5
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,35 @@ class Calibration:
     """What validation says about covariances and scores.
 
     Attributes:
-        kappas: factor on the covariance of `sparse`, `field`, `keyframe` and `fused` poses.
+        kappas: (a, b) by kind of pose, `sparse`, `field`, `keyframe` or `fused`: the factor on
+            its covariance is a + b d^2 at a distance d from the map's photos.
         coarse_translation: rms error of regressed centres, field units per axis.
         coarse_rotation: rms error of regressed rotations, radians per axis.
         acceptance: scores poses.
     """
 
-    kappas: Mapping[str, float]
+    kappas: Mapping[str, tuple[float, float]]
     coarse_translation: float
     coarse_rotation: float
     acceptance: AcceptanceModel
 
+    def kappa(self, kind: str, distance: float) -> float:
+        """Return the factor on a covariance.
+
+        Wrong depth shifts what is seen by parallax, so errors grow with the distance between the
+        query and the photos that the map was made of.
+
+        Args:
+            kind: of pose.
+            distance: `KeyframeSet.distance` of it.
+        """
+        at_photo, growth = self.kappas[kind]
+        return at_photo + growth * min(distance, MAX_CALIBRATED_DISTANCE) ** 2
+
     def to_dict(self) -> dict:
         """Return plain JSON values."""
         return {
-            'kappas': dict(self.kappas),
+            'kappas': {kind: list(pair) for kind, pair in self.kappas.items()},
             'coarse_translation': self.coarse_translation,
             'coarse_rotation': self.coarse_rotation,
             'acceptance': self.acceptance.to_dict(),
@@ -58,7 +74,7 @@ class Calibration:
     def from_dict(cls, values: Mapping[str, Any]) -> 'Calibration':
         """Return the calibration that `to_dict` described."""
         return cls(
-            {name: float(value) for name, value in values['kappas'].items()},
+            {kind: (float(a), float(b)) for kind, (a, b) in values['kappas'].items()},
             float(values['coarse_translation']),
             float(values['coarse_rotation']),
             AcceptanceModel.from_dict(values['acceptance']),

@@ -37,7 +37,7 @@ class MappingPreset:
     features_share: float = 0.1
     regressor_share: float = 0.08
     synthesised_per_minute: int = 100
-    validation_photos: int = 14
+    validation_photos: int = 15
     sizes: WorkingSizes = WorkingSizes()
     sparse: SparseMapConfig = SparseMapConfig()
     field: GridFieldConfig = GridFieldConfig()

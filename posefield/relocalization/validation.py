@@ -15,9 +15,9 @@ from posefield.relocalization.query import Query
 from posefield.relocalization.sparse_map import SparseMap, sparse_index
 from posefield.relocalization.triangulation import View
 
-# Neighbours nearer than this share of the viewing distance are hidden too.
-OFF_PATH = 0.15
-MAX_HIDDEN_SHARE = 0.3
+# Neighbours nearer than this share of the viewing distance are hidden too, photo by photo.
+OFF_PATH = (0.0, 0.15, 0.3)
+MAX_HIDDEN_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def held_out_photos(
 ) -> list[ValidationPhoto]:
     """Return keyframes spread over the map, to be localized as if never seen.
 
-    Every other one is also denied its neighbours, as if the query were off the mapped path:
-    errors grow with the distance to the map's photos, and robots do not drive on rails.
+    Most are also denied their neighbours, as if the query were off the mapped path: errors grow
+    with the distance to the map's photos, and robots do not drive on rails.
 
     Args:
         bundle: of the map.
@@ -55,9 +55,8 @@ def held_out_photos(
     photos = []
     for number, keyframe in enumerate(chosen.tolist()):
         row = int(keyframe_rows[keyframe])
-        hidden = frozenset({keyframe})
-        if number % 2:
-            hidden = _with_neighbours(bundle, keyframe)
+        reach = OFF_PATH[number % len(OFF_PATH)]
+        hidden = _with_neighbours(bundle, keyframe, reach)
         held_out = HeldOut(
             hidden,
             frozenset(int(keyframe_rows[index]) for index in hidden),
@@ -78,11 +77,11 @@ def split_photos(
     return [_photo(bundle, frames[row], HeldOut(), device) for row in chosen.tolist()]
 
 
-def _with_neighbours(bundle: MapBundle, keyframe: int) -> frozenset[int]:
+def _with_neighbours(bundle: MapBundle, keyframe: int, reach: float) -> frozenset[int]:
     """Return a keyframe and those near it, unless hardly any would be left."""
     poses = np.stack([other.T_field_cam for other in bundle.keyframes])
     distances = np.linalg.norm(poses[:, :3, 3] - poses[keyframe, :3, 3], axis=1)
-    near = np.nonzero(distances < OFF_PATH * bundle.scene_scale)[0]
+    near = np.nonzero(distances <= reach * bundle.scene_scale)[0]
     if len(near) > MAX_HIDDEN_SHARE * len(poses):
         return frozenset({keyframe})
     return frozenset(near.tolist())
