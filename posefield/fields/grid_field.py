@@ -52,7 +52,8 @@ class PlaneGrid(nn.Module):
     def __init__(self, resolution: int, channels: int, generator: torch.Generator):
         super().__init__()
         shape = (3, channels, resolution, resolution)
-        self.planes = nn.Parameter(0.1 + 0.2 * torch.rand(shape, generator=generator))
+        noise = torch.rand(shape, generator=generator, device=generator.device)
+        self.planes = nn.Parameter(0.1 + 0.2 * noise)
 
     def forward(self, contracted_N3: torch.Tensor) -> torch.Tensor:
         """Return the product plus the sum of the three planes' features, (N, C)."""
@@ -84,7 +85,8 @@ class GridField(nn.Module):
         super().__init__()
         self.config = config
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
+            torch.manual_seed(int(seed))
             self.grids = nn.ModuleList(
                 PlaneGrid(resolution, config.channels, generator)
                 for resolution in config.resolutions
