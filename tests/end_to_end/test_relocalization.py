@@ -48,7 +48,7 @@ def test_a_map_of_a_few_seconds_finds_held_out_views(room, learned, tmp_path):
     )  # fmt: skip
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert metrics['frames'] == 6
-    assert recall(metrics, 0.10, 5.0, relative=True) >= 0.6
+    assert recall(metrics, 0.02, 1.0, relative=True) >= 0.8
     assert metrics['false_accept_share'] == 0.0
     report = (tmp_path / 'report' / 'report.html').read_text()
     assert report.count('data:image/png;base64,') == 13
@@ -79,7 +79,7 @@ def test_the_demo_runs_through_ros_topics_and_says_where_the_report_is(room, tmp
     metrics = json.loads((out / 'metrics.json').read_text())
     assert metrics['frames'] == 6
     assert metrics['ros']['results'] >= 5
-    assert recall(metrics, 0.10, 5.0, relative=True) >= 0.5
+    assert recall(metrics, 0.05, 5.0, relative=True) >= 0.8
     published = metrics['ros']['poses_published']
     assert published >= 2
     assert metrics['ros']['transforms_published'] == published
@@ -101,7 +101,7 @@ def test_the_bag_of_the_demo_can_be_evaluated_offline(room, learned, tmp_path):
         figures.append(json.loads((tmp_path / name / 'metrics.json').read_text()))
     once, again = figures
     assert once['frames'] == once['images'] == 6
-    assert recall(once, 0.10, 5.0, relative=True) >= 0.5
+    assert recall(once, 0.02, 1.0, relative=True) >= 0.8
     assert once['median_translation_error'] == again['median_translation_error']
     assert (tmp_path / 'once' / 'poses.tum').read_text() == (
         tmp_path / 'again' / 'poses.tum'
