@@ -1,8 +1,7 @@
 """Where along a ray a field is asked.
 
-Samples are edges of intervals in a normalised distance s in [0, 1] that is linear in
-disparity-like steps: t = 1 / (s/far' + (1 - s)/near') with a power that spends half of the
-samples inside the unit box and half outside.
+Samples are edges of intervals in a normalised distance s in [0, 1]: linear in the distance up
+to 2, the size of the box, and linear in disparity beyond it.
 """
 
 import torch

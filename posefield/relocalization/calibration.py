@@ -130,6 +130,8 @@ def fit_kappa(
     Squared errors scatter in proportion to their mean, so the least squares are weighted by the
     fit itself, in a few rounds that also pull outliers in.
     """
+    # A pose without any information has no error in units of it.
+    errors = [error for error in errors if error.normalised > 0.0]
     if len(errors) < MIN_SAMPLES:
         return default
     squares = np.array([error.distance for error in errors]) ** 2

@@ -90,7 +90,6 @@ class MapBundle:
         sizes: working sizes.
         transform: between the user's map frame and the field frame.
         scene_scale: typical distance from the cameras to what they see, field units.
-        camera: pinhole of a typical training photo at full size, as a default for queries.
         field, extractor, keyframes, sparse, regressor: the learned parts.
         reference_camera: view of the regressor and of retrieval.
         reference_descriptors_ND, T_field_reference_N44: of retrieval.
