@@ -91,7 +91,7 @@ def calibrate(
         report: told the share done.
     """
     ladder = Ladder(bundle, LocalizerConfig(), device)
-    errors: dict[str, list[_Error]] = {kind: [] for kind in KINDS}
+    errors: dict[str, list[PoseSample]] = {kind: [] for kind in KINDS}
     tried = []
     for index, photo in enumerate(photos):
         check_stop()
@@ -115,7 +115,7 @@ def _with_kappas(ladder: Ladder, kappas: dict[str, tuple[float, float]], device)
 
 
 @dataclass(frozen=True)
-class _Error:
+class PoseSample:
     """A pose's distance from the photos, and its squared error in its own information over 6."""
 
     distance: float
@@ -123,7 +123,7 @@ class _Error:
 
 
 def fit_kappa(
-    errors: Sequence[_Error], default: tuple[float, float] = DEFAULT_KAPPA
+    errors: Sequence[PoseSample], default: tuple[float, float] = DEFAULT_KAPPA
 ) -> tuple[float, float]:
     """Return (a, b), both >= 0, so that a + b d^2 is the mean normalised error at distance d.
 
@@ -160,7 +160,7 @@ def _single_rungs(
     ladder: Ladder,
     photo: ValidationPhoto,
     generator: np.random.Generator,
-    errors: dict[str, list[_Error]],
+    errors: dict[str, list[PoseSample]],
 ) -> _Tried:
     """Run each rung by itself and keep the normalised errors of the poses that are right."""
     bundle, query, T_true = ladder.bundle, photo.query, photo.T_field_cam
@@ -185,12 +185,12 @@ def _single_rungs(
         found = pose_errors(T, T_true)
         if found.translation < RIGHT_RELATIVE * depth and found.rotation_deg < RIGHT_DEG:
             normalised = normalised_error(T, information, T_true) / 6.0
-            errors[kind].append(_Error(distance, normalised))
+            errors[kind].append(PoseSample(distance, normalised))
     return _Tried(photo, matches, sparse)
 
 
 def _judged(
-    ladder: Ladder, tried: _Tried, generator: np.random.Generator, errors: list[_Error]
+    ladder: Ladder, tried: _Tried, generator: np.random.Generator, errors: list[PoseSample]
 ) -> list[Sample]:
     """Finish good and bad hypotheses of a photo, and return what speaks for each."""
     photo = tried.photo
@@ -212,7 +212,7 @@ def _judged(
             final = outcome.hypothesis
             error = normalised_error(final.T_field_cam, final.information_66, T_true)
             distance = ladder.keyframes.distance(T_true, photo.held_out.keyframes)
-            errors.append(_Error(distance, error / 6.0))
+            errors.append(PoseSample(distance, error / 6.0))
     return samples
 
 
