@@ -56,11 +56,18 @@ class Graph:
 
         return self.spin_until(found, timeout_s)
 
-    def call(self, client, request, timeout_s: float = 10.0):
-        """Return the service's response."""
+    def call(self, client, request, timeout_s: float = 10.0, tries: int = 1):
+        """Return the service's response.
+
+        The answer to the first request can be lost while two processes still discover each
+        other; a request that may be repeated takes more than one try.
+        """
         assert self.spin_until(client.service_is_ready, timeout_s), client.srv_name
-        future = client.call_async(request)
-        assert self.spin_until(future.done, timeout_s), f'{client.srv_name} did not answer'
+        for _ in range(tries):
+            future = client.call_async(request)
+            if self.spin_until(future.done, timeout_s / tries):
+                break
+        assert future.done(), f'{client.srv_name} did not answer'
         return future.result()
 
 

@@ -271,7 +271,8 @@ def test_without_autostart_the_node_waits_unconfigured(graph):
     process = start_process('map:=fake', 'autostart:=false')
     node = graph.add(rclpy.create_node('watcher'))
     client = node.create_client(GetState, 'relocalizer/get_state')
-    state = graph.call(client, GetState.Request(), timeout_s=30.0).current_state.label
+    answer = graph.call(client, GetState.Request(), timeout_s=30.0, tries=6)
+    state = answer.current_state.label
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=15)
     assert state == 'unconfigured' and process.returncode == 0
