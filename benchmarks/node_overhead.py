@@ -23,6 +23,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
+from provenance import REPOSITORY, git_commit
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -43,7 +44,6 @@ from posefield.nodes.transforms import TF_QOS, TF_STATIC_QOS
 from posefield.relocalization.localization import Localization
 from posefield_msgs.msg import LocalizationResult
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / 'benchmarks' / 'results'
 CAMERA_FRAME = 'camera_optical_frame'
 LOCALIZE = 'inside localize'
@@ -212,17 +212,6 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
         'p95': round(float(p95), 3),
         'max': round(max(seconds) * 1000, 3),
     }
-
-
-def git_commit() -> str:
-    """Return the commit that is measured, marked when files differ from it."""
-    described = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    return described.stdout.strip() or 'unknown'
 
 
 def main() -> int:

@@ -17,11 +17,12 @@ import sys
 import time
 from typing import Any
 
+from provenance import REPOSITORY, git_commit
+
 from posefield import __version__
 from posefield.cli.evaluation import machine
 from posefield.evaluation.metrics import recall
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / 'benchmarks' / 'results'
 POSEFIELD = (sys.executable, '-m', 'posefield.cli')
 
@@ -283,17 +284,6 @@ class Bench:
             self.redkitchen('halves')
         if 'demo' in parts:
             self.demo()
-
-
-def git_commit() -> str:
-    """Return the commit that is measured, marked when files differ from it."""
-    described = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=12'],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    return described.stdout.strip() or 'unknown'
 
 
 def verdicts(runs: Runs) -> list[dict[str, Any]]:
