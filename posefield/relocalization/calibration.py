@@ -20,16 +20,13 @@ from posefield.relocalization.acceptance import (
     Sample,
     fit_acceptance,
 )
-from posefield.relocalization.ladder import (
-    Hypothesis,
-    Ladder,
-    LocalizerConfig,
-    Outcome,
-    Stopwatch,
-)
+from posefield.relocalization.hypotheses import Hypothesis, Outcome
+from posefield.relocalization.ladder import Ladder
+from posefield.relocalization.localizer_config import LocalizerConfig
 from posefield.relocalization.map_bundle import Calibration, MapBundle
 from posefield.relocalization.refiners.alignment import twist_between
 from posefield.relocalization.sparse_pose import PointMatches, SparsePose
+from posefield.relocalization.stopwatch import Stopwatch
 from posefield.relocalization.validation import ValidationPhoto
 
 KINDS = ('sparse', 'field', 'keyframe', 'fused')

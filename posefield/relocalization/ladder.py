@@ -3,177 +3,38 @@
 Everything here is in the field frame; the Localizer converts to the user's map frame.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from posefield.errors import LocalizationError, PosefieldError
+from posefield.errors import LocalizationError
 from posefield.features.sift import detect_sift
 from posefield.geometry.poses import invert
 from posefield.relocalization.acceptance import Evidence
+from posefield.relocalization.hypotheses import (
+    NOTHING_HELD_OUT,
+    FieldPrior,
+    HeldOut,
+    Hypothesis,
+    Outcome,
+)
 from posefield.relocalization.keyframes import KeyframeSet
+from posefield.relocalization.localizer_config import LocalizerConfig
 from posefield.relocalization.map_bundle import MapBundle
 from posefield.relocalization.query import Query
 from posefield.relocalization.reference_view import to_reference_view
-from posefield.relocalization.refiners.field_alignment import (
-    FieldAligner,
-    FieldAlignmentConfig,
-    PoseCheck,
-)
-from posefield.relocalization.refiners.keyframe_alignment import (
-    KeyframeAligner,
-    KeyframeAlignmentConfig,
-)
+from posefield.relocalization.refiners.field_alignment import FieldAligner
+from posefield.relocalization.refiners.keyframe_alignment import KeyframeAligner
 from posefield.relocalization.refiners.refined import Refined
 from posefield.relocalization.retrieval import GlobalDescriptor, nearest_views
 from posefield.relocalization.sparse_pose import (
     PointMatches,
-    SparseIndex,
     SparsePose,
-    SparsePoseConfig,
     count_inliers,
     solve_sparse_pose,
 )
-
-RUNGS = ('sparse', 'regressor', 'retrieval', 'field', 'keyframe')
-REFINERS = {
-    'none': frozenset(),
-    'field': frozenset({'field'}),
-    'keyframe': frozenset({'keyframe'}),
-    'field+keyframe': frozenset({'field', 'keyframe'}),
-}
-
-
-@dataclass(frozen=True)
-class LocalizerConfig:
-    """What a localizer may use, and how.
-
-    Attributes:
-        rungs: names out of RUNGS.
-        strong_inliers: a sparse pose with as many needs no other hypothesis.
-        retrieved: reference views taken as hypotheses.
-        refined: hypotheses that get all rounds of field alignment.
-        narrow_prior_deg: a prior surer than this (one deviation, of the angle under which the
-            median depth's point moves) goes to the fine rounds at once.
-        sparse, field, keyframe: settings of the rungs.
-    """
-
-    rungs: frozenset[str] = frozenset(RUNGS)
-    strong_inliers: int = 40
-    retrieved: int = 3
-    refined: int = 2
-    narrow_prior_deg: float = 1.5
-    sparse: SparsePoseConfig = SparsePoseConfig()
-    field: FieldAlignmentConfig = FieldAlignmentConfig()
-    keyframe: KeyframeAlignmentConfig = KeyframeAlignmentConfig()
-
-    def __post_init__(self):
-        unknown = self.rungs - set(RUNGS)
-        if unknown:
-            raise PosefieldError(
-                f'Unknown rung {sorted(unknown)[0]!r}, expected one of {", ".join(RUNGS)}.'
-            )
-
-    def without(self, rung: str) -> 'LocalizerConfig':
-        """Return the configuration with a rung switched off.
-
-        Raises:
-            PosefieldError: for an unknown name.
-        """
-        if rung not in RUNGS:
-            raise PosefieldError(f'Unknown rung {rung!r}, expected one of {", ".join(RUNGS)}.')
-        return replace(self, rungs=self.rungs - {rung})
-
-    def with_refiner(self, name: str) -> 'LocalizerConfig':
-        """Return the configuration with these refiners and no others.
-
-        Raises:
-            PosefieldError: for an unknown name.
-        """
-        if name not in REFINERS:
-            raise PosefieldError(
-                f'Unknown refiner {name!r}, expected one of {", ".join(REFINERS)}.'
-            )
-        return replace(self, rungs=(self.rungs - {'field', 'keyframe'}) | REFINERS[name])
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What a validation photo must not see of itself.
-
-    Attributes:
-        keyframes, references: indices to leave out.
-        sparse: points as if the photo had never been; None uses the map's.
-    """
-
-    keyframes: frozenset[int] = frozenset()
-    references: frozenset[int] = frozenset()
-    sparse: SparseIndex | None = None
-
-
-@dataclass(frozen=True)
-class FieldPrior:
-    """A prior in the field frame: pose, and (6, 6) covariance about the fixed axes."""
-
-    T_field_cam: np.ndarray
-    covariance: np.ndarray
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A pose on its way up the ladder.
-
-    Attributes:
-        rung: who proposed it.
-        T_field_cam: now; T_field_cam_coarse: as proposed.
-        information_66: calibrated inverse covariance of its camera-frame twist, or None.
-        renders, iterations: spent so far.
-    """
-
-    rung: str
-    T_field_cam: np.ndarray
-    T_field_cam_coarse: np.ndarray
-    information_66: np.ndarray | None = None
-    renders: int = 0
-    iterations: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished hypothesis.
-
-    Attributes:
-        hypothesis: with its final pose and information.
-        evidence, check: what speaks for it.
-        score, threshold: calibrated probability, and what it must reach.
-    """
-
-    hypothesis: Hypothesis
-    evidence: Evidence
-    check: PoseCheck
-    score: float
-    threshold: float
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, name: str) -> Iterator[None]:
-        """Add the time inside the block to a stage."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - begun
-            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+from posefield.relocalization.stopwatch import Stopwatch
 
 
 class Ladder:
@@ -203,7 +64,7 @@ class Ladder:
         self,
         query: Query,
         prior: FieldPrior | None = None,
-        held_out: HeldOut = HeldOut(),
+        held_out: HeldOut = NOTHING_HELD_OUT,
         watch: Stopwatch | None = None,
     ) -> Outcome:
         """Return the best pose that any rung leads to.
@@ -240,7 +101,7 @@ class Ladder:
         hypothesis = Hypothesis('prior', T_field_cam, T_field_cam)
         rounds = self.config.field.coarse + self.config.field.fine
         hypothesis = self._field_aligned(query, hypothesis, rounds, watch)
-        return self.finish(query, hypothesis, None, HeldOut(), watch)
+        return self.finish(query, hypothesis, None, NOTHING_HELD_OUT, watch)
 
     def find_sparse(
         self, query: Query, held_out: HeldOut, watch: Stopwatch
@@ -322,7 +183,7 @@ class Ladder:
             for hypothesis in hypotheses:
                 refined = self.field.align(query, hypothesis.T_field_cam, self.config.field.coarse)
                 cost = refined.cost + 0.5 * (1.0 - refined.overlap)
-                ranked.append((cost, self._moved(hypothesis, refined, 'field', HeldOut())))
+                ranked.append((cost, self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)))
         return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
 
     def _field_aligned(self, query, hypothesis, rounds, watch) -> Hypothesis:
@@ -330,7 +191,7 @@ class Ladder:
             return hypothesis
         with watch.time('field'):
             refined = self.field.align(query, hypothesis.T_field_cam, rounds)
-        return self._moved(hypothesis, refined, 'field', HeldOut())
+        return self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)
 
     def _kappa(self, kind: str, T_field_cam: np.ndarray, held_out: HeldOut) -> float:
         distance = self.keyframes.distance(T_field_cam, held_out.keyframes)

@@ -12,19 +12,14 @@ from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
 from posefield.geometry.images import to_float_rgb, undistort
 from posefield.learning.devices import select_device
-from posefield.relocalization.ladder import (
-    REFINERS,
-    RUNGS,
-    FieldPrior,
-    Ladder,
-    LocalizerConfig,
-    Outcome,
-    Stopwatch,
-)
+from posefield.relocalization.hypotheses import FieldPrior, Outcome
+from posefield.relocalization.ladder import Ladder
 from posefield.relocalization.localization import Localization, PosePrior
+from posefield.relocalization.localizer_config import REFINERS, RUNGS, LocalizerConfig
 from posefield.relocalization.map_bundle import MapBundle
 from posefield.relocalization.photos import SizedImage
 from posefield.relocalization.query import Query
+from posefield.relocalization.stopwatch import Stopwatch
 
 __all__ = ['REFINERS', 'RUNGS', 'Localizer', 'LocalizerConfig', 'Rendering']
 

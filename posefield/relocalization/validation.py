@@ -8,7 +8,7 @@ import torch
 
 from posefield.data.scene import Frame, Scene
 from posefield.geometry.images import undistort
-from posefield.relocalization.ladder import HeldOut
+from posefield.relocalization.hypotheses import HeldOut
 from posefield.relocalization.map_bundle import MapBundle
 from posefield.relocalization.photos import SizedImage
 from posefield.relocalization.query import Query

@@ -1,0 +1,69 @@
+"""What a localizer may use, and how."""
+
+from dataclasses import dataclass, replace
+
+from posefield.errors import PosefieldError
+from posefield.relocalization.refiners.field_alignment import FieldAlignmentConfig
+from posefield.relocalization.refiners.keyframe_alignment import KeyframeAlignmentConfig
+from posefield.relocalization.sparse_pose import SparsePoseConfig
+
+RUNGS = ('sparse', 'regressor', 'retrieval', 'field', 'keyframe')
+REFINERS = {
+    'none': frozenset(),
+    'field': frozenset({'field'}),
+    'keyframe': frozenset({'keyframe'}),
+    'field+keyframe': frozenset({'field', 'keyframe'}),
+}
+
+
+@dataclass(frozen=True)
+class LocalizerConfig:
+    """What a localizer may use, and how.
+
+    Attributes:
+        rungs: names out of RUNGS.
+        strong_inliers: a sparse pose with as many needs no other hypothesis.
+        retrieved: reference views taken as hypotheses.
+        refined: hypotheses that get all rounds of field alignment.
+        narrow_prior_deg: a prior surer than this (one deviation, of the angle under which the
+            median depth's point moves) goes to the fine rounds at once.
+        sparse, field, keyframe: settings of the rungs.
+    """
+
+    rungs: frozenset[str] = frozenset(RUNGS)
+    strong_inliers: int = 40
+    retrieved: int = 3
+    refined: int = 2
+    narrow_prior_deg: float = 1.5
+    sparse: SparsePoseConfig = SparsePoseConfig()
+    field: FieldAlignmentConfig = FieldAlignmentConfig()
+    keyframe: KeyframeAlignmentConfig = KeyframeAlignmentConfig()
+
+    def __post_init__(self):
+        unknown = self.rungs - set(RUNGS)
+        if unknown:
+            raise PosefieldError(
+                f'Unknown rung {sorted(unknown)[0]!r}, expected one of {", ".join(RUNGS)}.'
+            )
+
+    def without(self, rung: str) -> 'LocalizerConfig':
+        """Return the configuration with a rung switched off.
+
+        Raises:
+            PosefieldError: for an unknown name.
+        """
+        if rung not in RUNGS:
+            raise PosefieldError(f'Unknown rung {rung!r}, expected one of {", ".join(RUNGS)}.')
+        return replace(self, rungs=self.rungs - {rung})
+
+    def with_refiner(self, name: str) -> 'LocalizerConfig':
+        """Return the configuration with these refiners and no others.
+
+        Raises:
+            PosefieldError: for an unknown name.
+        """
+        if name not in REFINERS:
+            raise PosefieldError(
+                f'Unknown refiner {name!r}, expected one of {", ".join(REFINERS)}.'
+            )
+        return replace(self, rungs=(self.rungs - {'field', 'keyframe'}) | REFINERS[name])
