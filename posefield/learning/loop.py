@@ -144,7 +144,7 @@ class _Run:
         while (fraction := self._fraction()) < 1:
             if stopped:
                 self._interrupt()
-            self._step(self._stage.schedule(fraction))
+            self._step(fraction)
             self._seconds, stopped = distributed.largest(
                 [time.monotonic() - begun, stop.is_set()], self._device
             )
@@ -162,9 +162,10 @@ class _Run:
     def _fraction(self) -> float:
         return self._budget.fraction(self._steps, self._seconds)
 
-    def _step(self, factor: float) -> None:
+    def _step(self, fraction: float) -> None:
         for group in self._optimizer.param_groups:
-            group['lr'] = group['initial_lr'] * factor
+            schedule = group.get('schedule', self._stage.schedule)
+            group['lr'] = group['initial_lr'] * schedule(fraction)
         self._optimizer.zero_grad(set_to_none=True)
         metrics = self._stage.step(self._steps, self._generator)
         loss = _loss(self._stage, metrics)

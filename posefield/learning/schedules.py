@@ -69,6 +69,37 @@ class Exponential:
         return self.final ** ((fraction - self.warm_up) / (1.0 - self.warm_up))
 
 
+@dataclass(frozen=True)
+class EpochDecay:
+    """A constant rate of decay in epochs, of which the budget covers a stretch.
+
+    Attributes:
+        first, last: epochs at the beginning and the end of the budget.
+        factor: what is left after `per_epochs` epochs, in (0, 1].
+        per_epochs: see `factor`.
+        staircase: whether the rate falls at every whole `per_epochs` only.
+    """
+
+    first: float
+    last: float
+    factor: float
+    per_epochs: float
+    staircase: bool = False
+
+    def __post_init__(self):
+        if not (0 <= self.first < self.last and 0 < self.factor <= 1 and self.per_epochs > 0):
+            raise LearningError(
+                'A schedule needs 0 <= first < last, factor in (0, 1] and per_epochs above 0, '
+                f'found first={self.first}, last={self.last}, factor={self.factor}, '
+                f'per_epochs={self.per_epochs}.'
+            )
+
+    def __call__(self, fraction: float) -> float:
+        """Return the factor at a fraction in [0, 1] of the budget."""
+        periods = (self.first + (self.last - self.first) * fraction) / self.per_epochs
+        return self.factor ** (math.floor(periods) if self.staircase else periods)
+
+
 def _check(final: float, warm_up: float, start: float) -> None:
     if not (0 <= final <= 1 and 0 <= warm_up < 1 and 0 <= start <= 1):
         raise LearningError(

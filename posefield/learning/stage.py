@@ -18,7 +18,7 @@ class Stage(ABC):
     Attributes:
         name: what progress shows, and the name of the checkpoint's folder.
         learning_rate: of the default `parameter_groups`, before the schedule's factor.
-        schedule: factor on all learning rates as a function of the fraction done.
+        schedule: factor on the learning rates as a function of the fraction done.
         clip_norm: largest norm of all gradients together; None for no limit.
         intervals: how often `on_interval` is called over the whole budget.
     """
@@ -49,7 +49,10 @@ class Stage(ABC):
         """
 
     def parameter_groups(self) -> list[dict]:
-        """Return the optimiser's groups, each with `params` and `lr`."""
+        """Return the optimiser's groups, each with `params`, `lr` and perhaps a `schedule`.
+
+        A group's own schedule stands in for the stage's.
+        """
         parameters = [
             parameter
             for module in self.modules().values()

@@ -10,7 +10,7 @@ from posefield.errors import LearningError, LearningInterrupted
 from posefield.learning.budget import Budget
 from posefield.learning.checkpoints import CheckpointStore
 from posefield.learning.loop import run_stage
-from posefield.learning.schedules import Cosine
+from posefield.learning.schedules import Cosine, EpochDecay
 from posefield.learning.stage import Stage
 
 
@@ -142,6 +142,25 @@ def test_the_schedule_and_the_intervals_follow_the_fraction_done():
     assert stage.rates == [0.05 * LineStage.schedule(i / 40) for i in range(40)]
     assert stage.fractions == [0.25, 0.5, 0.75, 1.0]
     assert stage.table.num_embeddings == 4
+
+
+def test_a_group_of_parameters_may_have_a_schedule_of_its_own():
+    halving = EpochDecay(first=0, last=40, factor=0.5, per_epochs=10)
+
+    class TwoRates(LineStage):
+        def parameter_groups(self):
+            net, table = (list(module.parameters()) for module in self.modules().values())
+            return [{'params': net, 'lr': 0.05}, {'params': table, 'lr': 0.2, 'schedule': halving}]
+
+        def step(self, step, generator):
+            self.table_rates.append(self.optimizer.param_groups[1]['lr'])
+            return super().step(step, generator)
+
+    stage = TwoRates()
+    stage.table_rates = []
+    run_stage(stage, generator=_generator(), steps=40)
+    assert stage.rates == [0.05 * LineStage.schedule(i / 40) for i in range(40)]
+    assert stage.table_rates == [0.2 * halving(i / 40) for i in range(40)]
 
 
 def test_gradients_are_clipped_together():

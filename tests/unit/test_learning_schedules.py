@@ -7,7 +7,7 @@ import torch
 
 from posefield.errors import LearningError
 from posefield.learning.devices import select_device
-from posefield.learning.schedules import Constant, Cosine, Exponential
+from posefield.learning.schedules import Constant, Cosine, EpochDecay, Exponential
 
 
 @pytest.mark.parametrize('kind', [Cosine, Exponential])
@@ -37,6 +37,15 @@ def test_half_way():
     assert Constant()(0.5) == 1.0
 
 
+def test_decay_in_epochs():
+    smooth = EpochDecay(first=200, last=600, factor=0.1, per_epochs=400)
+    assert [smooth(0.0), smooth(0.5), smooth(1.0)] == pytest.approx([10**-0.5, 0.1, 10**-1.5])
+    stairs = EpochDecay(first=0, last=250, factor=0.9, per_epochs=100, staircase=True)
+    assert [stairs(f) for f in (0.0, 0.39, 0.41, 0.79, 0.81)] == pytest.approx(
+        [1.0, 1.0, 0.9, 0.9, 0.81]
+    )
+
+
 @pytest.mark.parametrize(
     'make',
     [
@@ -45,6 +54,9 @@ def test_half_way():
         lambda: Exponential(start=-0.1),
         lambda: Exponential(final=0.0),
         lambda: Cosine(final=float('nan')),
+        lambda: EpochDecay(first=5, last=5, factor=0.5, per_epochs=1),
+        lambda: EpochDecay(first=0, last=5, factor=0.0, per_epochs=1),
+        lambda: EpochDecay(first=0, last=5, factor=0.5, per_epochs=float('nan')),
     ],
 )
 def test_impossible_schedules_are_refused(make):
