@@ -17,7 +17,16 @@ from posefield.relocalization.localization import Localization
 
 # (translation, rotation_deg) pairs of the recall table: shares of the median depth, map units.
 RELATIVE_THRESHOLDS = ((0.02, 1.0), (0.05, 5.0), (0.10, 5.0))
-ABSOLUTE_THRESHOLDS = ((0.02, 2.0), (0.05, 5.0), (0.25, 2.0), (0.5, 5.0), (5.0, 10.0))
+ABSOLUTE_THRESHOLDS = (
+    (0.01, 1.0),
+    (0.02, 2.0),
+    (0.05, 5.0),
+    (0.1, 5.0),
+    (0.25, 2.0),
+    (0.5, 5.0),
+    (5.0, 10.0),
+)
+QUANTILES = (('median', 0.5), ('p75', 0.75), ('p90', 0.9), ('p99', 0.99))
 # An accepted pose that is further off than this (share of the depth, degrees) is a false accept.
 FALSE_ACCEPT = (0.10, 5.0)
 NO_POSE = PoseErrors(math.inf, math.inf)
@@ -124,13 +133,13 @@ def anees_bounds(frames: int, confidence: float = 0.95) -> tuple[float, float]:
 def recall_table(
     translations: Sequence[float], relatives: Sequence[float], rotations_deg: Sequence[float]
 ) -> list[dict]:
-    """Return the share of frames within each pair of thresholds, as documented for --json."""
+    """Return the share of frames below both thresholds of each pair, as documented for --json."""
     table = []
     for is_relative, thresholds in ((True, RELATIVE_THRESHOLDS), (False, ABSOLUTE_THRESHOLDS)):
         lengths = np.asarray(relatives if is_relative else translations, dtype=float)
         angles = np.asarray(rotations_deg, dtype=float)
         for translation, rotation_deg in thresholds:
-            within = (lengths <= translation) & (angles <= rotation_deg)
+            within = (lengths < translation) & (angles < rotation_deg)
             table.append(
                 {
                     'translation': translation,
@@ -176,11 +185,15 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 
 def _accuracy(errors: Sequence[PoseErrors], relatives: Sequence[float]) -> dict:
-    """Return median, p75, p90 of each error and the recall table."""
+    """Return mean, median, p75, p90, p99 of each error and the recall table."""
     translations = [error.translation for error in errors]
     rotations_deg = [error.rotation_deg for error in errors]
-    figures = {}
-    for name, share in (('median', 0.5), ('p75', 0.75), ('p90', 0.9)):
+    figures = {
+        'mean_translation_error': _finite(np.mean(translations)),
+        'mean_rotation_error_deg': _finite(np.mean(rotations_deg)),
+        'mean_relative_translation_error': _finite(np.mean(relatives)),
+    }
+    for name, share in QUANTILES:
         figures[f'{name}_translation_error'] = quantile(translations, share)
         figures[f'{name}_rotation_error_deg'] = quantile(rotations_deg, share)
         figures[f'{name}_relative_translation_error'] = quantile(relatives, share)
@@ -197,13 +210,48 @@ def _consistency(results: Sequence[FrameResult]) -> dict:
         return {'anees': None, 'anees_95': None}
     mean = float(np.mean(values)) / 6
     return {
-        'anees': mean if math.isfinite(mean) else None,
+        'anees': _finite(mean),
         'anees_95': list(anees_bounds(len(values))),
     }
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _worsened(errors: Sequence[PoseErrors], coarse: Sequence[PoseErrors]) -> dict:
+    """Return the share of frames that refinement left further off than it found them."""
+    pairs = list(zip(errors, coarse, strict=True))
+    return {
+        'translation': float(np.mean([new.translation > old.translation for new, old in pairs])),
+        'rotation': float(np.mean([new.rotation_deg > old.rotation_deg for new, old in pairs])),
+    }
+
+
+def _runtime(results: Sequence[FrameResult]) -> dict:
+    """Return the time of a call and, over the frames that ran it, of each of its stages."""
+    seconds = [result.seconds for result in results]
+    stages: dict[str, list[float]] = {}
+    for result in results:
+        if result.localization is not None:
+            for stage, value in result.localization.timings.items():
+                stages.setdefault(stage, []).append(float(value))
+    median = quantile(seconds, 0.5)
+    return {
+        'seconds_per_frame': _times(seconds),
+        'frames_per_second': 1.0 / median if median else None,
+        'seconds_by_stage': {
+            stage: {**_times(values), 'frames': len(values)} for stage, values in stages.items()
+        },
+    }
+
+
+def _times(seconds: Sequence[float]) -> dict:
+    return {'median': quantile(seconds, 0.5), 'p95': quantile(seconds, 0.95)}
 
 
 def summarise(results: Sequence[FrameResult]) -> dict:
@@ -220,9 +268,8 @@ def summarise(results: Sequence[FrameResult]) -> dict:
         result.relative(error.translation) for result, error in zip(results, coarse, strict=True)
     ]
     located = [result for result in results if result.has_pose]
-    seconds = [result.seconds for result in results]
     within_2_percent = [
-        result.relative(result.errors.translation) <= 0.02 and result.errors.rotation_deg <= 1.0
+        result.relative(result.errors.translation) < 0.02 and result.errors.rotation_deg < 1.0
         for result in located
     ]
     hypotheses = [result.localization.hypothesis for result in located]
@@ -231,15 +278,13 @@ def summarise(results: Sequence[FrameResult]) -> dict:
         'frames_without_pose': len(results) - len(located),
         **_accuracy(errors, relatives),
         'coarse': _accuracy(coarse, coarse_relatives),
+        'worsened_share': _worsened(errors, coarse),
         'accepted_share': float(np.mean([result.accepted for result in results])),
         'false_accept_share': float(np.mean([result.is_false_accept for result in results])),
         'score_auroc': auroc([r.localization.score for r in located], within_2_percent),
         'renders_per_frame': _mean([result.localization.renders for result in located]),
         'max_renders': max((result.localization.renders for result in located), default=None),
-        'seconds_per_frame': {
-            'median': quantile(seconds, 0.5),
-            'p95': quantile(seconds, 0.95),
-        },
+        **_runtime(results),
         **_consistency(results),
         'psnr': _mean([result.psnr for result in results if result.psnr is not None]),
         'hypotheses': {name: hypotheses.count(name) for name in sorted(set(hypotheses))},

@@ -111,6 +111,7 @@ def write_report(path: Path, report: RelocalizationReport) -> None:
     if located:
         body.append(_score_section(located))
     body.append(_table_section(report))
+    body.append(_runtime_section(report.summary))
     body.append(report_page.section('Run', report_page.definitions(report.facts)))
     atomic_write_text(Path(path), report_page.page(report.title, report.lead, body))
 
@@ -241,7 +242,7 @@ def _score_section(located: Sequence[FrameResult]) -> str:
 def _table_section(report: RelocalizationReport) -> str:
     summary, units = report.summary, report.units
     accuracy = []
-    for label, key in (('median', 'median'), ('75 %', 'p75'), ('90 %', 'p90')):
+    for label, key in (('median', 'median'), ('75 %', 'p75'), ('90 %', 'p90'), ('99 %', 'p99')):
         for stage, figures in (('refined', summary), ('hypothesis', summary['coarse'])):
             accuracy.append(
                 (
@@ -272,13 +273,56 @@ def _table_section(report: RelocalizationReport) -> str:
     return report_page.section('Figures', content, _other_figures(summary))
 
 
+def _runtime_section(summary: dict) -> str:
+    """Return the time of each stage, in the order in which the first frame ran them."""
+    stages = summary['seconds_by_stage']
+    rows = [
+        (stage, milliseconds(times['median']), milliseconds(times['p95']), str(times['frames']))
+        for stage, times in sorted(stages.items(), key=lambda item: item[0] == 'total')
+    ]
+    call = summary['seconds_per_frame']
+    rows.append(
+        (
+            'whole call',
+            milliseconds(call['median']),
+            milliseconds(call['p95']),
+            str(summary['frames']),
+        )
+    )
+    facts = [
+        ('images per second', _number(summary['frames_per_second'])),
+        ('renders per frame', _number(summary['renders_per_frame'])),
+        ('most renders', '–' if summary['max_renders'] is None else str(summary['max_renders'])),
+    ]
+    return report_page.section(
+        'Runtime',
+        report_page.table(('stage', 'median', '95 % within', 'images'), rows),
+        '<br>' + report_page.definitions(facts),
+        note='Each stage over the images that needed it, all attempts on an image added up.',
+    )
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return a duration as people read it."""
+    if seconds is None or not math.isfinite(seconds):
+        return '–'
+    if seconds >= 1:
+        return f'{seconds:.2f} s'
+    digits = 2 if seconds < 0.01 else 1 if seconds < 0.1 else 0
+    return f'{1000 * seconds:.{digits}f} ms'
+
+
 def _other_figures(summary: dict) -> str:
     bounds = summary['anees_95']
+    worsened = summary['worsened_share']
     items = [
         ('frames', f'{summary["frames"]} ({summary["frames_without_pose"]} without a pose)'),
         ('hypotheses', ', '.join(f'{n} × {name}' for name, n in summary['hypotheses'].items())),
-        ('renders per frame', _number(summary['renders_per_frame'])),
-        ('95 % of images within', f'{_number(summary["seconds_per_frame"]["p95"])} s'),
+        (
+            'made worse by refining',
+            f'{percent(worsened["translation"])} in translation, '
+            f'{percent(worsened["rotation"])} in rotation',
+        ),
         ('PSNR of the renders', f'{_number(summary["psnr"])} dB'),
         ('score separates (AUROC)', _number(summary['score_auroc'])),
         (

@@ -18,6 +18,7 @@ from posefield.evaluation.metrics import (
     nees,
     quantile,
     recall,
+    recall_table,
     summarise,
 )
 from posefield.geometry.poses import perturbed
@@ -73,6 +74,15 @@ def test_recall_needs_both_the_distance_and_the_angle():
     assert recall(summary, 0.05, 5.0, relative=False) == 1.0
 
 
+def test_recall_excludes_errors_that_are_exactly_at_a_threshold():
+    table = recall_table([0.05, 0.0499], [0.02, 0.0199], [4.9, 0.5])
+    summary = {'recall': table}
+    assert recall(summary, 0.05, 5.0, relative=False) == 0.5
+    assert recall(summary, 0.02, 1.0, relative=True) == 0.5
+    at_the_angle = {'recall': recall_table([0.01], [0.01], [5.0])}
+    assert recall(at_the_angle, 0.05, 5.0, relative=False) == 0.0
+
+
 def test_recall_of_thresholds_that_are_not_in_the_table_is_an_error():
     with pytest.raises(KeyError):
         recall(summarise([result(0.001, 3.0)]), 0.03, 2.0, relative=False)
@@ -97,6 +107,52 @@ def test_the_hypothesis_has_its_own_figures():
     assert summary['median_translation_error'] == pytest.approx(0.0, abs=1e-12)
     assert summary['coarse']['median_translation_error'] == pytest.approx(0.3)
     assert summary['coarse']['median_rotation_error_deg'] == pytest.approx(4.0)
+
+
+def test_frames_that_refinement_made_worse_are_counted():
+    truth = np.eye(4)
+
+    def refined(before: tuple[float, float], after: tuple[float, float]) -> FrameResult:
+        coarse, fine = (
+            perturbed(truth, *errors, np.random.default_rng(1)) for errors in (before, after)
+        )
+        found = replace(localization(fine), T_map_cam_coarse=coarse)
+        return FrameResult('frame', truth, found, 0.1)
+
+    results = [
+        refined((0.1, 2.0), (0.01, 0.1)),
+        refined((0.1, 2.0), (0.2, 0.1)),
+        refined((0.1, 2.0), (0.3, 4.0)),
+        refined((0.1, 2.0), (0.1, 2.0)),
+        lost(),
+    ]
+    assert summarise(results)['worsened_share'] == {'translation': 0.4, 'rotation': 0.2}
+
+
+def test_means_and_the_tail_have_their_own_figures():
+    summary = summarise([result(0.01 * (seed + 1), 0.1, seed) for seed in range(101)])
+    assert summary['mean_translation_error'] == pytest.approx(0.51)
+    assert summary['p99_translation_error'] == pytest.approx(1.0)
+    assert summary['coarse']['mean_rotation_error_deg'] == pytest.approx(0.1)
+    assert summarise([result(0.01, 0.1), lost()])['mean_translation_error'] is None
+
+
+def test_the_time_of_each_stage_is_over_the_frames_that_ran_it():
+    def timed(seconds: float, **timings: float) -> FrameResult:
+        found = replace(localization(np.eye(4)), timings=timings)
+        return FrameResult('frame', np.eye(4), found, seconds)
+
+    summary = summarise(
+        [timed(0.1, sparse=0.04, total=0.1), timed(0.3, sparse=0.06, field=0.2, total=0.3), lost()]
+    )
+    assert summary['seconds_per_frame']['median'] == pytest.approx(0.3)
+    assert summary['frames_per_second'] == pytest.approx(1 / 0.3)
+    stages = summary['seconds_by_stage']
+    assert stages['sparse'] == {
+        'median': pytest.approx(0.05), 'p95': pytest.approx(0.059), 'frames': 2,
+    }  # fmt: skip
+    assert stages['field'] == {'median': 0.2, 'p95': 0.2, 'frames': 1}
+    assert set(stages) == {'sparse', 'field', 'total'}
 
 
 def test_mostly_lost_frames_give_valid_json_with_null_medians():
@@ -126,7 +182,8 @@ def test_the_promised_keys_are_there():
     thresholds = [(r['translation'], r['rotation_deg'], r['relative']) for r in summary['recall']]
     assert thresholds == [
         (0.02, 1, True), (0.05, 5, True), (0.10, 5, True),
-        (0.02, 2, False), (0.05, 5, False), (0.25, 2, False), (0.5, 5, False), (5, 10, False),
+        (0.01, 1, False), (0.02, 2, False), (0.05, 5, False), (0.1, 5, False), (0.25, 2, False),
+        (0.5, 5, False), (5, 10, False),
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from posefield.evaluation.relocalization_report import (
     angle,
     chosen_frames,
     length,
+    milliseconds,
     percent,
     write_report,
 )
@@ -134,6 +135,22 @@ def test_figures_are_written_for_people():
     assert angle(0.123) == '0.12°'
     assert percent(0.987) == '99 %'
     assert not re.search(r'\d', percent(None))
+
+
+def test_durations_are_written_for_people():
+    assert milliseconds(0.00123) == '1.23 ms'
+    assert milliseconds(0.0456) == '45.6 ms'
+    assert milliseconds(0.9994) == '999 ms'
+    assert milliseconds(7.2) == '7.20 s'
+    assert milliseconds(None) == milliseconds(float('inf')) == '–'
+
+
+def test_the_runtime_of_each_stage_is_on_the_page_with_the_total_last(tmp_path):
+    write_report(tmp_path / 'report.html', report(drive()))
+    text = Page((tmp_path / 'report.html').read_text()).text
+    stages = text[text.index('Runtime') :]
+    assert stages.index('alignment') < stages.index('total') < stages.index('whole call')
+    assert '2.00 ms' in stages and '500 ms' in stages
 
 
 def test_drawing_axes_turn_the_map_upright_and_never_mirror_it():
