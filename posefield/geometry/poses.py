@@ -49,15 +49,16 @@ def to_quat_xyzw(T: np.ndarray) -> np.ndarray:
     return -quat_xyzw if quat_xyzw[3] < 0 else quat_xyzw
 
 
-def as_rigid(matrix: np.ndarray, name: str) -> np.ndarray:
+def as_rigid(matrix: np.ndarray, name: str, tolerance: float = RIGID_TOLERANCE) -> np.ndarray:
     """Return the nearest rigid transform (4, 4) of a matrix that is one up to rounding.
 
     Args:
         matrix: (4, 4) or (3, 4).
         name: what the matrix is, for the message.
+        tolerance: of the entries of R R^T and of the last row.
 
     Raises:
-        PoseError: for NaN, a scale, shear or reflection beyond 1e-3, or a wrong last row.
+        PoseError: for NaN, a scale, shear or reflection beyond it, or a wrong last row.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape == (3, 4):
@@ -68,11 +69,11 @@ def as_rigid(matrix: np.ndarray, name: str) -> np.ndarray:
         raise PoseError(f'{name} has entries that are not finite.')
     R = matrix[:3, :3]
     residual = float(np.abs(R @ R.T - np.eye(3)).max())
-    if residual > RIGID_TOLERANCE:
+    if residual > tolerance:
         raise PoseError(f'{name} is not rigid: |R R^T - I| is {residual:.3g}, expected 0.')
     if np.linalg.det(R) < 0:
         raise PoseError(f'{name} is a reflection (determinant -1), expected a rotation.')
-    if np.abs(matrix[3] - [0.0, 0.0, 0.0, 1.0]).max() > RIGID_TOLERANCE:
+    if np.abs(matrix[3] - [0.0, 0.0, 0.0, 1.0]).max() > tolerance:
         raise PoseError(f'{name} must end with the row 0 0 0 1, found {matrix[3].tolist()}.')
     rigid = np.eye(4)
     U, _, Vt = np.linalg.svd(R)
