@@ -1,14 +1,16 @@
 """An absolute pose regressor of the PoseNet kind on a compact backbone."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 import torch.nn.functional as F
 
+from posefield.relocalization.regressors.regressor import PoseRegressor, RegressorConfig
+
 
 @dataclass(frozen=True)
-class CompactPoseNetConfig:
+class CompactPoseNetConfig(RegressorConfig):
     """Sizes of the regressor.
 
     Attributes:
@@ -21,22 +23,16 @@ class CompactPoseNetConfig:
     cells: int = 4
     width: int = 192
 
-    def to_dict(self) -> dict:
-        """Return plain JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: dict) -> 'CompactPoseNetConfig':
-        """Return the configuration that `to_dict` described."""
-        return cls(**{**values, 'channels': tuple(values['channels'])})
-
-
-class CompactPoseNet(nn.Module):
+class CompactPoseNet(PoseRegressor):
     """Maps a small reference view to a camera pose in the field frame."""
 
+    kind = 'compact'
+    config_type = CompactPoseNetConfig
+    short_side = 32
+
     def __init__(self, config: CompactPoseNetConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         layers: list[nn.Module] = []
         inputs = 3
         for index, outputs in enumerate(config.channels):
@@ -54,23 +50,13 @@ class CompactPoseNet(nn.Module):
             nn.Linear(config.width, 9),
         )
 
-    def forward(self, images_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return centres (B, 3) in field units and rotations R_field_cam (B, 3, 3).
+    def forward(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        """Return [R | t] (B, 3, 4), camera to field, of RGB images in [0, 1].
 
         Rotations are orthonormal by construction (Gram-Schmidt of six numbers).
         """
         out = self.head(self.backbone(contrast_normalised(images_B3HW)).flatten(1))
-        return out[:, :3], rotation_from_six(out[:, 3:])
-
-    @torch.no_grad()
-    def pose(self, image_HW3: torch.Tensor) -> torch.Tensor:
-        """Return T_field_cam (4, 4) float64 of one float RGB reference view."""
-        centres, rotations = self(image_HW3.permute(2, 0, 1)[None])
-        T = torch.eye(4, dtype=torch.float64)
-        U, _, Vt = torch.linalg.svd(rotations[0].double().cpu())
-        T[:3, :3] = U @ Vt
-        T[:3, 3] = centres[0].double().cpu()
-        return T
+        return torch.cat([rotation_from_six(out[:, 3:]), out[:, :3, None]], dim=2)
 
 
 def contrast_normalised(images_B3HW: torch.Tensor) -> torch.Tensor:

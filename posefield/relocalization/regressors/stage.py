@@ -65,10 +65,9 @@ class RegressorStage(Stage):
         """Regress a batch: distance of the centres plus distance of the rotations."""
         rows = self._draw(generator)
         images = self._augmented(self._images[rows].to(torch.float32) / 255.0, generator)
-        centres, rotations = self.network(images)
-        poses = self._poses[rows]
-        translation = (centres - poses[:, :3, 3]).norm(dim=1)
-        rotation = (rotations - poses[:, :3, :3]).flatten(1).norm(dim=1)
+        difference = self.network(images) - self._poses[rows, :3]
+        translation = difference[:, :, 3].norm(dim=1)
+        rotation = difference[:, :, :3].flatten(1).norm(dim=1)
         loss = (translation + self.config.rotation_weight * rotation).mean()
         return {'loss': loss, 'translation': float(translation.detach().mean())}
 
