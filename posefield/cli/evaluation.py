@@ -1,9 +1,10 @@
 """Running `map evaluate` and writing what it found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import platform
+from typing import Any
 
 import numpy as np
 import typer
@@ -73,7 +74,7 @@ def run_evaluation(
     settings = evaluation_settings(request, scene)
     results = evaluate_map(localizer, frames, settings, make_progress(request.quiet))
     summary = summarise(results)
-    document = metrics_document(summary, localizer.info, request)
+    document = metrics_document(summary, localizer.info, scene, request)
     if json_file is not None:
         write_json(json_file, document)
     if report_folder is not None:
@@ -110,7 +111,9 @@ def evaluation_settings(request: EvaluationRequest, scene: Scene) -> EvaluationS
     return EvaluationSettings(perturbation, request.degradation, request.sequence, request.seed)
 
 
-def metrics_document(summary: dict, info: dict, request: EvaluationRequest) -> dict:
+def metrics_document(
+    summary: dict, info: Mapping[str, Any], scene: Scene, request: EvaluationRequest
+) -> dict:
     """Return the figures together with how they were obtained."""
     options = {
         key: str(value) if isinstance(value, Path) else value
@@ -122,6 +125,7 @@ def metrics_document(summary: dict, info: dict, request: EvaluationRequest) -> d
         'posefield_version': __version__,
         **summary,
         'units': info['units'],
+        'scene': {**scene.provenance, 'name': request.scene_folder.resolve().name},
         'options': options,
         'machine': machine(),
     }
