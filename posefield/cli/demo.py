@@ -9,6 +9,8 @@ import typer
 from posefield.cli.importing import SceneFormat
 from posefield.cli.maps import Preset
 
+DEFAULT_MINUTES = 3.0
+
 
 class DemoKind(str, Enum):
     """What can be demonstrated."""
@@ -28,9 +30,14 @@ def demo(
     out: Annotated[Path, typer.Option('--out', help='Folder for everything made.')] = Path(
         'out/demo'
     ),
+    map_folder: Annotated[
+        Path | None,
+        typer.Option('--map', help='Map of the scene to drive with, instead of learning one.'),
+    ] = None,
     minutes: Annotated[
-        float, typer.Option('--minutes', min=0.01, help='Time to learn the map.')
-    ] = 3.0,
+        float | None,
+        typer.Option('--minutes', min=0.01, help='Time to learn the map; default: 3.'),
+    ] = None,
     frames: Annotated[int, typer.Option('--frames', min=2, help='Longest drive, in images.')] = 60,
     preset: Annotated[Preset, typer.Option('--preset', help='Size of the map.')] = Preset.AUTO,
     seed: Annotated[int, typer.Option('--seed')] = 0,
@@ -38,17 +45,24 @@ def demo(
 ) -> None:
     """Learn a map, drive through it with the relocalizer node running, and report.
 
-    Makes or imports a scene, learns a map from its train split, records its test split as a bag,
-    plays that through ROS 2 topics to the relocalizer node, listens to what the node publishes
-    from another process, and writes metrics.json, poses.tum and report.html.
+    Makes or imports a scene, learns a map from its train split (or takes --map), records its
+    test split as a bag, plays that through ROS 2 topics to the relocalizer node, listens to what
+    the node publishes from another process, and writes metrics.json, poses.tum and report.html.
     """
     from posefield.cli.demo_run import DemoSettings, run_demo
 
+    if map_folder is not None and scene is None:
+        raise typer.BadParameter('needs the --scene that the map is of.', param_hint='--map')
+    if map_folder is not None and minutes is not None:
+        raise typer.BadParameter(
+            'goes with learning a map, not with --map.', param_hint='--minutes'
+        )
     settings = DemoSettings(
         scene=scene,
         scene_format=scene_format,
         out=out,
-        minutes=minutes,
+        map_folder=map_folder,
+        minutes=DEFAULT_MINUTES if minutes is None else minutes,
         frames=frames,
         preset=preset.value,
         seed=seed,

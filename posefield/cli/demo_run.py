@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import threading
 import time
 
 import numpy as np
@@ -45,6 +44,7 @@ class DemoSettings:
     scene: Path | None
     scene_format: SceneFormat
     out: Path
+    map_folder: Path | None
     minutes: float
     frames: int
     preset: str
@@ -59,12 +59,7 @@ def run_demo(settings: DemoSettings) -> str:
     settings.out.mkdir(parents=True, exist_ok=True)
     scene = _make_scene(settings)
     frames = drive_frames(scene, settings.frames)
-    _say(f'learning a map from {len(scene.split("train"))} images')
-    map_folder = settings.out / 'map'
-    learn_begin_s = time.monotonic()
-    with stop_on_interrupt() as stop:
-        _learn(scene, map_folder, settings, stop)
-    learn_s = time.monotonic() - learn_begin_s
+    map_folder, about_map = _make_map(scene, settings)
     localizer = Localizer.load(map_folder)
     drive = make_drive(frames, settings.seed)
     bag = settings.out / 'drive'
@@ -80,11 +75,7 @@ def run_demo(settings: DemoSettings) -> str:
         settings.out,
         facts=[
             ('scene', _scene_name(settings, scene)),
-            (
-                'map',
-                f'{map_folder}, learned in {learn_s:.0f} s from '
-                f'{len(scene.split("train"))} images',
-            ),
+            ('map', f'{map_folder}, {about_map}'),
             ('bag', f'{bag}, played at {rate:.2f} of its speed'),
         ],
         units=scene.units,
@@ -143,18 +134,27 @@ def drive_frames(scene: Scene, longest: int) -> tuple[Frame, ...]:
     return tuple(frames[int(index)] for index in chosen)
 
 
-def _learn(scene: Scene, map_folder: Path, settings: DemoSettings, stop: threading.Event) -> None:
-    build_map(
-        scene,
-        settings.preset,
-        map_folder,
-        device='auto',
-        minutes=settings.minutes,
-        seed=settings.seed,
-        resume=False,
-        progress=make_progress(settings.quiet),
-        stop=stop,
-    )
+def _make_map(scene: Scene, settings: DemoSettings) -> tuple[Path, str]:
+    """Return the map's folder and what is to be said about it, learning it unless it was given."""
+    if settings.map_folder is not None:
+        return settings.map_folder, 'learned before'
+    images = len(scene.split('train'))
+    _say(f'learning a map from {images} images')
+    map_folder = settings.out / 'map'
+    begin_s = time.monotonic()
+    with stop_on_interrupt() as stop:
+        build_map(
+            scene,
+            settings.preset,
+            map_folder,
+            device='auto',
+            minutes=settings.minutes,
+            seed=settings.seed,
+            resume=False,
+            progress=make_progress(settings.quiet),
+            stop=stop,
+        )
+    return map_folder, f'learned in {time.monotonic() - begin_s:.0f} s from {images} images'
 
 
 def playing_rate(localizer: Localizer, frames: Sequence[Frame]) -> float:

@@ -64,6 +64,10 @@ def train(
         float | None,
         typer.Option('--minutes', min=0.01, help="Time to learn; default: the preset's."),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option('--steps', min=1, help='Learn by steps of the field instead of minutes.'),
+    ] = None,
     features: Annotated[
         FeaturesName | None,
         typer.Option('--features', help="Dense features; default: the preset's."),
@@ -91,6 +95,7 @@ def train(
                 out,
                 device=device,
                 minutes=minutes,
+                steps=steps,
                 features=features.value if features else None,
                 seed=seed,
                 resume=resume,

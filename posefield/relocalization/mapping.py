@@ -20,10 +20,12 @@ from posefield.learning.devices import select_device
 from posefield.learning.loop import run_stage
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.randomness import global_randomness
+from posefield.learning.stage import Stage
 from posefield.relocalization.calibration import calibrate, neutral_calibration
 from posefield.relocalization.features_stage import FeaturesStage
 from posefield.relocalization.field_stage import FieldStage
 from posefield.relocalization.keyframes import Keyframe, render_keyframe
+from posefield.relocalization.map_budget import MapBudget, StageLength
 from posefield.relocalization.map_bundle import MAP_KIND, Calibration, MapBundle, camera_to_dict
 from posefield.relocalization.photos import (
     Photo,
@@ -63,6 +65,7 @@ def build_map(
     *,
     device: str = 'auto',
     minutes: float | None = None,
+    steps: int | None = None,
     features: str | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -77,6 +80,8 @@ def build_map(
         out: map folder; an older map there is replaced when the new one is whole.
         device: `auto`, `cpu` or `cuda`.
         minutes: time to learn; the preset's by default.
+        steps: of the field, instead of a time; the other stages take their part of it.  The
+            same seed then gives the same map, however fast the machine is.
         features: `gradient` or `compact`; the preset's by default.
         seed: of everything random.
         resume: go on from the checkpoint of a stopped run.
@@ -84,6 +89,7 @@ def build_map(
         stop: when set, a checkpoint is saved and LearningInterrupted raised.
 
     Raises:
+        LearningError: for minutes together with steps, or a name that is not known.
         DataError: when the scene has too few posed training photos or no knowable scale.
         BundleError: when `out` is something else than a map, or cannot be written.
         LearningInterrupted: when stopped.
@@ -94,7 +100,7 @@ def build_map(
     builder = _MapBuilder(
         scene,
         settings,
-        minutes or settings.minutes,
+        MapBudget.of(settings, minutes, steps),
         features or settings.features,
         seed,
         chosen,
@@ -108,6 +114,7 @@ def build_map(
             'seed': seed,
             'scene': str(scene.root),
             'minutes': minutes,
+            'steps': steps,
             'features': features,
         },
     )
@@ -129,7 +136,7 @@ class _MapBuilder:
         self,
         scene: Scene,
         preset: MappingPreset,
-        minutes: float,
+        budget: MapBudget,
         features: str,
         seed: int,
         device: torch.device,
@@ -142,7 +149,7 @@ class _MapBuilder:
             raise LearningError(
                 f'Unknown features {features!r}, expected one of {", ".join(EXTRACTORS)}.'
             )
-        self.budget_s = 60.0 * minutes
+        self.budget = budget
         self.features = features
         self.seed = seed
         self.device = device
@@ -265,17 +272,15 @@ class _MapBuilder:
             self.generator,
             self.device,
         )
-        # What the photos took beyond their usual share comes out of the field's time.
-        late_s = max(0.0, time.monotonic() - self.begun - 0.15 * self.budget_s)
-        deadline_s = max(0.5 * preset.field_share, preset.field_share - late_s / self.budget_s)
-        self._run(stage, deadline_s * self.budget_s, store)
+        self._run(stage, self.budget.field(time.monotonic() - self.begun), store)
         return stage
 
-    def _run(self, stage, deadline_s: float, store: CheckpointStore) -> None:
+    def _run(self, stage: Stage, length: StageLength, store: CheckpointStore) -> None:
         run_stage(
             stage,
             generator=self.generator,
-            deadline_s=deadline_s,
+            steps=length.steps,
+            deadline_s=length.seconds,
             progress=self.progress,
             stop=self.stop,
             checkpoints=store,
@@ -297,7 +302,7 @@ class _MapBuilder:
             return load_extractor('gradient', {}, self.device)
         with global_randomness(self.generator):
             stage = FeaturesStage(keyframes, self.preset.features_stage, self.device)
-        self._run(stage, self.preset.features_share * self.budget_s, store)
+        self._run(stage, self.budget.features(), store)
         stage.features.network.requires_grad_(False)
         return stage.features
 
@@ -315,9 +320,12 @@ class _MapBuilder:
         return ReferenceViews(to_u8(np.stack(images)), transform.camera_to_field(poses))
 
     def _synthesised(self, real, field, transform, camera, scale: float) -> ReferenceViews:
-        count = max(8, round(self.preset.synthesised_per_minute * self.budget_s / 60.0))
         poses = random_poses(
-            real.T_field_cam_N44, count, scale, self.preset.synthesis, self.random
+            real.T_field_cam_N44,
+            self.budget.synthesised(),
+            scale,
+            self.preset.synthesis,
+            self.random,
         )
         return synthesise_views(
             field,
@@ -333,7 +341,7 @@ class _MapBuilder:
             stage = RegressorStage(
                 real, rendered, self.preset.regressor, self.preset.regressor_stage, self.device
             )
-        self._run(stage, self.preset.regressor_share * self.budget_s, store)
+        self._run(stage, self.budget.regressor(), store)
         return stage.network.requires_grad_(False)
 
     def _coarse_errors(
@@ -375,7 +383,7 @@ class _MapBuilder:
         info = {
             'units': self.scene.units,
             'seed': self.seed,
-            'minutes': self.budget_s / 60.0,
+            **self.budget.to_dict(),
             'photos': len(photos),
             'keyframes': len(self.keyframe_rows),
             'points': len(sparse.points_N3),

@@ -24,6 +24,9 @@ class MappingPreset:
         max_keyframes: of them, photos that are matched and kept in the map.
         field_share, features_share, regressor_share: of the time, spent on each stage.
         synthesised_per_minute: random views rendered for regressor and retrieval.
+        features_steps, regressor_steps: steps of these stages for each step of the field, when
+            a map is learned by steps.
+        synthesised_per_step: random views for each step of the field, likewise.
         validation_photos: photos that calibrate covariances and scores.
         sizes, sparse, field, field_stage, features_stage, synthesis, regressor,
         regressor_stage: settings of the parts.
@@ -37,6 +40,9 @@ class MappingPreset:
     features_share: float = 0.1
     regressor_share: float = 0.08
     synthesised_per_minute: int = 100
+    features_steps: float = 0.1
+    regressor_steps: float = 0.4
+    synthesised_per_step: float = 0.5
     validation_photos: int = 15
     sizes: WorkingSizes = WorkingSizes()
     sparse: SparseMapConfig = SparseMapConfig()

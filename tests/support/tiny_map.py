@@ -10,9 +10,6 @@ import numpy as np
 
 from posefield.data.scene import Frame, Scene
 from posefield.fields.grid_field import GridFieldConfig
-from posefield.learning.loop import StageResult, run_stage
-from posefield.learning.stage import Stage
-from posefield.relocalization import mapping
 from posefield.relocalization.field_stage import FieldStageConfig
 from posefield.relocalization.photos import to_u8
 from posefield.relocalization.presets import PRESETS, MappingPreset
@@ -26,6 +23,8 @@ PRESET = 'tiny'
 TINY = MappingPreset(
     minutes=0.1,
     synthesised_per_minute=100,
+    regressor_steps=0.27,
+    synthesised_per_step=0.04,
     validation_photos=4,
     field=GridFieldConfig(
         resolutions=(24, 64),
@@ -43,7 +42,7 @@ TINY = MappingPreset(
 
 
 # Enough for poses to a per cent; so many steps give the same map on any machine.
-STEPS = {'field': 300, 'regressor': 80}
+STEPS = 300
 
 
 @contextlib.contextmanager
@@ -51,17 +50,6 @@ def tiny_preset() -> Iterator[str]:
     """Give the name of a preset that is small enough for tests, known inside this block."""
     with mock.patch.dict(PRESETS, {PRESET: TINY}):
         yield PRESET
-
-
-@contextlib.contextmanager
-def steps_instead_of_seconds() -> Iterator[None]:
-    """Learn maps for a number of steps in this block, however long they take."""
-
-    def counted(stage: Stage, *, deadline_s: float, **options) -> StageResult:
-        return run_stage(stage, steps=STEPS[stage.name], **options)
-
-    with mock.patch.object(mapping, 'run_stage', counted):
-        yield
 
 
 def photo_poses(count: int) -> np.ndarray:

@@ -20,11 +20,11 @@ def tiny_scene(tmp_path_factory):
 def tiny_map(tiny_scene, tmp_path_factory) -> Path:
     """The folder of a map of that room; copy it to change it."""
     from posefield.relocalization.mapping import build_map
-    from support.tiny_map import steps_instead_of_seconds, tiny_preset
+    from support.tiny_map import STEPS, tiny_preset
 
     folder = tmp_path_factory.mktemp('maps') / 'map'
-    with tiny_preset() as preset, steps_instead_of_seconds():
-        build_map(tiny_scene, preset, folder, device='cpu')
+    with tiny_preset() as preset:
+        build_map(tiny_scene, preset, folder, device='cpu', steps=STEPS)
     return folder
 
 

@@ -195,6 +195,21 @@ def test_training_hands_its_options_on(scene, tmp_path, monkeypatch):
     assert main([*arguments, '--seed', '3', '--resume', '--quiet']) == 0
     assert (seen['preset'], seen['minutes'], seen['seed']) == ('cpu', 2.5, 3)
     assert seen['resume'] is True and seen['frames'] == 8 and seen['out'] == Path('m')
+    assert seen['steps'] is None
+    assert main([*arguments[:-2], '--steps', '40', '--quiet']) == 0
+    assert (seen['steps'], seen['minutes']) == (40, None)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'complaint'),
+    [
+        (['--map', 'm'], 'scene'),
+        (['--map', 'm', '--scene', 's', '--minutes', '1'], 'learning a map'),
+    ],
+)
+def test_a_demo_with_a_map_learns_none(arguments, complaint, capsys):
+    assert main(['demo', 'relocalization', *arguments]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_localize_prints_tum_lines_and_no_pose_that_was_not_accepted(scene, localizer, capsys):

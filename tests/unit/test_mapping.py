@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+import json
 from pathlib import Path
 import shutil
 import signal
@@ -13,11 +14,13 @@ import time
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from posefield.data.scene import Frame, Scene
 from posefield.errors import BundleError, DataError, LearningError, LearningInterrupted
 from posefield.relocalization.localizer import Localizer
 from posefield.relocalization.mapping import build_map
+from posefield.storage import load_tensors
 from support.tiny_map import CAMERA, ROOM, photo_poses, query_poses, tiny_preset, write_room
 
 
@@ -136,6 +139,17 @@ def test_photos_without_texture_make_a_map_that_accepts_nothing_false(tiny_scene
     localizer = Localizer.load(tmp_path / 'map', device='cpu')
     image, _ = ROOM.view(CAMERA, query_poses()[0])
     assert not localizer.localize(image, CAMERA).accepted
+
+
+def test_the_same_steps_and_seed_make_the_same_map(small_scene, tmp_path):
+    for name in ('once', 'again'):
+        learn(small_scene, tmp_path / name, steps=20)
+    once, again = (
+        load_tensors(tmp_path / name / 'field.safetensors') for name in ('once', 'again')
+    )
+    assert once.keys() == again.keys()
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert json.loads((tmp_path / 'once' / 'map.json').read_text())['steps'] == 20
 
 
 def test_progress_goes_through_the_stages_in_order(small_scene, tmp_path):
