@@ -30,6 +30,19 @@ def median_depth(weights: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
     return (low + share.clamp(0.0, 1.0) * (high - low))[:, 0]
 
 
+def interval_middles(edges: torch.Tensor) -> torch.Tensor:
+    """Return the middles (R, S) of intervals between edges (R, S + 1)."""
+    return 0.5 * (edges[:, 1:] + edges[:, :-1])
+
+
+def depth_spread(
+    weights: torch.Tensor, distances_RS: torch.Tensor, depths_R: torch.Tensor
+) -> torch.Tensor:
+    """Return the root mean square distance (R,) of a ray's weight from its depth."""
+    square = (weights * (distances_RS - depths_R[:, None]) ** 2).sum(dim=1)
+    return (square / weights.sum(dim=1).clamp(min=1e-6)).sqrt()
+
+
 def outer_bound(
     edges: torch.Tensor, proposal_edges: torch.Tensor, proposal_weights: torch.Tensor
 ) -> torch.Tensor:

@@ -1,17 +1,22 @@
 """GridField: a fast field of orthogonal feature planes, small enough for a laptop CPU.
 
 Three planes (xy, xz, yz) at several resolutions hold features of contracted space; a small
-network turns the combined features into density and colour.  2-D `grid_sample` is the fast
-primitive on a CPU.
+network turns the combined features into density and colour, and another one, if wanted, into the
+features that a dense extractor would find in an image.  2-D `grid_sample` is the fast primitive
+on a CPU.
 """
 
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 from posefield.fields.encodings import contract, spherical_harmonics
+from posefield.fields.initialization import seeded
+from posefield.fields.proposal_rendering import render_proposal_rays
+from posefield.fields.radiance import RayRender
 
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))
 
@@ -26,6 +31,9 @@ class GridFieldConfig:
         width: hidden units of the networks.
         proposal_resolution, proposal_channels: of the sampling field.
         proposal_samples, samples: intervals per ray.
+        features: channels of the feature head; 0 for none.
+        detach_feature_weights: whether features are composited with weights that carry no
+            gradient, so that they never shape the density (NeFeS section 2.4).
     """
 
     resolutions: tuple[int, ...] = (32, 96, 192)
@@ -35,6 +43,8 @@ class GridFieldConfig:
     proposal_channels: int = 6
     proposal_samples: int = 32
     samples: int = 24
+    features: int = 0
+    detach_feature_weights: bool = True
 
     def to_dict(self) -> dict:
         """Return plain JSON values."""
@@ -79,14 +89,18 @@ class ProposalField(nn.Module):
 
 
 class GridField(nn.Module):
-    """Density and colour of every point of a scene (field frame)."""
+    """Density, colour and features of every point of a scene (field frame).
+
+    Colours are in [0, 1].
+    """
+
+    kind: ClassVar[str] = 'grid'
+    raw_colours: ClassVar[bool] = False
 
     def __init__(self, config: GridFieldConfig, generator: torch.Generator):
         super().__init__()
         self.config = config
-        with torch.random.fork_rng(devices=[]):
-            seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
-            torch.manual_seed(int(seed))
+        with seeded(generator):
             self.grids = nn.ModuleList(
                 PlaneGrid(resolution, config.channels, generator)
                 for resolution in config.resolutions
@@ -99,18 +113,56 @@ class GridField(nn.Module):
                 nn.Linear(15 + 9, config.width), nn.ReLU(), nn.Linear(config.width, 3)
             )
             self.proposal = ProposalField(config, generator)
+            if config.features:
+                self.feature = nn.Sequential(
+                    nn.Linear(inputs + 9, config.width),
+                    nn.ReLU(),
+                    nn.Linear(config.width, config.features),
+                )
 
     def encode(self, points_N3: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return densities (N,) and geometry codes (N, 15) at field-frame points."""
-        contracted = contract(points_N3)
-        codes = torch.cat([grid(contracted) for grid in self.grids], dim=1)
-        out = self.trunk(codes)
-        return density_activation(out[:, 0]), out[:, 1:]
+        """Return densities (N,) and codes (N, K) at field-frame points.
 
-    def colours(self, geometry_N15: torch.Tensor, directions_N3: torch.Tensor) -> torch.Tensor:
+        The first 15 codes describe geometry for the colour; those of the planes follow where
+        there is a feature head.
+        """
+        contracted = contract(points_N3)
+        planes = torch.cat([grid(contracted) for grid in self.grids], dim=1)
+        out = self.trunk(planes)
+        codes = torch.cat([out[:, 1:], planes], dim=1) if self.config.features else out[:, 1:]
+        return density_activation(out[:, 0]), codes
+
+    def colours(self, codes_NK: torch.Tensor, directions_N3: torch.Tensor) -> torch.Tensor:
         """Return RGB in [0, 1] for codes seen along unit directions."""
         harmonics = spherical_harmonics(directions_N3)
-        return torch.sigmoid(self.colour(torch.cat([geometry_N15, harmonics], dim=1)))
+        return torch.sigmoid(self.colour(torch.cat([codes_NK[:, :15], harmonics], dim=1)))
+
+    def feature_basis(
+        self, codes_NK: torch.Tensor, directions_N3: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Return what the last, linear feature layer takes, (N, width); None without a head."""
+        if not self.config.features:
+            return None
+        harmonics = spherical_harmonics(directions_N3)
+        return F.relu(self.feature[0](torch.cat([codes_NK[:, 15:], harmonics], dim=1)))
+
+    def features(self, basis_RW: torch.Tensor, weights_R: torch.Tensor) -> torch.Tensor:
+        """Return features (R, C) of weighted sums of the basis and the sums of the weights."""
+        last = self.feature[2]
+        return F.linear(basis_RW, last.weight) + weights_R[:, None] * last.bias
+
+    def render_rays(
+        self,
+        origins_R3: torch.Tensor,
+        directions_R3: torch.Tensor,
+        near: float,
+        far: float,
+        generator: torch.Generator | None = None,
+        *,
+        transient: bool = True,
+    ) -> RayRender:
+        """Render rays; there is no transient part, with or without the switch."""
+        return render_proposal_rays(self, origins_R3, directions_R3, near, far, generator)
 
 
 class _TruncatedExp(torch.autograd.Function):

@@ -21,10 +21,15 @@ def _inverse_warp(u: torch.Tensor) -> torch.Tensor:
 
 
 def uniform_edges(
-    num_rays: int, num_samples: int, generator: torch.Generator | None, device: torch.device
+    num_rays: int,
+    num_samples: int,
+    generator: torch.Generator | None,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """Return interval edges (R, S + 1) in [0, 1]; jittered per ray with a generator."""
-    edges = torch.linspace(0.0, 1.0, num_samples + 1, device=device).expand(num_rays, -1)
+    edges = torch.linspace(0.0, 1.0, num_samples + 1, device=device, dtype=dtype)
+    edges = edges.expand(num_rays, -1)
     if generator is None:
         return edges
     jitter = torch.rand(num_rays, 1, generator=generator, device=device) - 0.5
@@ -52,7 +57,7 @@ def resampled_edges(
     cdf = torch.cumsum(histogram, dim=1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf.clamp(max=1.0)], dim=1)
     count = num_samples + 1
-    u = torch.linspace(0.0, 1.0 - 1.0 / count, count, device=edges.device)
+    u = torch.linspace(0.0, 1.0 - 1.0 / count, count, device=edges.device, dtype=edges.dtype)
     u = u.expand(len(edges), -1)
     if generator is None:
         u = u + 0.5 / count

@@ -4,33 +4,35 @@ import numpy as np
 import pytest
 import torch
 
-from posefield.fields.grid_field import GridFieldConfig
-from posefield.fields.rendering import render_rays, render_view, view_rays
+from posefield.fields.rendering import (
+    render_rays,
+    render_view,
+    render_view_grad,
+    view_rays,
+)
 from posefield.geometry.camera import Camera
 from posefield.geometry.rays import pixel_grid
+from support.analytic_field import AnalyticField
 from support.textured_room import look_at, pinhole
 
 NEAR, FAR = 0.1, 30.0
 
 
-class Wall:
+class Wall(AnalyticField):
     """An opaque half space z > `depth`; its colour is a function of the position."""
 
     def __init__(self, depth: float, density: float = 1e4):
+        super().__init__()
         self.depth, self.density = depth, density
-        self.config = GridFieldConfig(proposal_samples=64, samples=64)
-        self.proposal = self
 
     def densities(self, points_N3: torch.Tensor) -> torch.Tensor:
-        return self.density * (points_N3[:, 2] > self.depth).to(torch.float32)
+        return self.density * (points_N3[:, 2] > self.depth).to(points_N3.dtype)
 
-    def encode(self, points_N3: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.densities(points_N3), points_N3
-
-    def colours(self, points_N3: torch.Tensor, directions_N3: torch.Tensor) -> torch.Tensor:
-        norms = directions_N3.norm(dim=1)
-        torch.testing.assert_close(norms, torch.ones_like(norms))
+    def colours_at(self, points_N3: torch.Tensor) -> torch.Tensor:
         return 0.5 + 0.1 * points_N3.clamp(-5.0, 5.0)
+
+    def features_at(self, points_N3: torch.Tensor) -> torch.Tensor:
+        return torch.cat([points_N3, -2.0 * points_N3], dim=1)
 
 
 def fan_of_rays(count: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,3 +121,28 @@ def test_a_camera_that_steps_forward_is_nearer():
     T[2, 3] = 0.6
     view = render_view(Wall(1.5), camera, T, NEAR, FAR)
     torch.testing.assert_close(view.depths_HW, torch.full((7, 9), 0.9), atol=0.03, rtol=0.0)
+
+
+def test_features_are_composited_like_colours_and_laid_out_by_channel():
+    camera, T = pinhole(13, 7, 9.0), torch.eye(4)
+    view = render_view(Wall(1.5), camera, T, NEAR, FAR)
+    assert view.features_CHW.shape == (6, 7, 13)
+    torch.testing.assert_close(view.features_CHW[3:], -2.0 * view.features_CHW[:3])
+    torch.testing.assert_close(
+        0.5 + 0.1 * view.features_CHW[:3].permute(1, 2, 0), view.colours_HW3, atol=1e-3, rtol=0.0
+    )
+
+
+def test_the_gradient_of_a_view_follows_the_moving_camera():
+    camera = pinhole(9, 7, 9.0)
+    T = torch.eye(4, dtype=torch.float64, requires_grad=True)
+    view = render_view_grad(Wall(1.5), camera, T, NEAR, FAR)
+    assert view.colours_HW3.dtype == torch.float64
+    # A step to the right moves what every pixel sees of the wall by the same step.
+    (gradient,) = torch.autograd.grad(view.features_CHW[0].mean(), T, retain_graph=True)
+    assert float(gradient[0, 3]) == pytest.approx(1.0, abs=1e-3)
+    (gradient,) = torch.autograd.grad(view.colours_HW3[..., 1].mean(), T)
+    assert float(gradient[1, 3]) == pytest.approx(0.1, abs=1e-4)
+    still = render_view(Wall(1.5), camera, T, NEAR, FAR)
+    assert not still.colours_HW3.requires_grad
+    assert torch.equal(still.colours_HW3, view.colours_HW3.detach())

@@ -11,6 +11,7 @@ from posefield.relocalization.view_synthesis import (
     random_poses,
     synthesise_views,
 )
+from support.analytic_field import AnalyticField
 from support.textured_room import look_at, pinhole
 
 CONFIG = SynthesisConfig(translation=0.2, rotation_deg=10.0)
@@ -53,27 +54,13 @@ def test_random_poses_follow_their_seed_and_leave_the_photos_alone():
     np.testing.assert_array_equal(photos, before)
 
 
-class Wall:
+class Wall(AnalyticField):
     """Opaque red matter where y > 1."""
-
-    class config:
-        proposal_samples = 32
-        samples = 32
-
-    def __init__(self):
-        self.proposal = self
-        self._parameter = torch.nn.Parameter(torch.zeros(1))
-
-    def parameters(self):
-        return iter([self._parameter])
 
     def densities(self, points_N3: torch.Tensor) -> torch.Tensor:
         return 1e4 * (points_N3[:, 1] > 1.0).to(torch.float32)
 
-    def encode(self, points_N3: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.densities(points_N3), points_N3
-
-    def colours(self, points_N3: torch.Tensor, directions_N3: torch.Tensor) -> torch.Tensor:
+    def colours_at(self, points_N3: torch.Tensor) -> torch.Tensor:
         return torch.tensor([1.0, 0.2, 0.0]).expand(len(points_N3), 3)
 
 
@@ -82,7 +69,7 @@ def test_views_into_a_near_wall_are_left_out():
     blocked = look_at(np.array([0.0, 0.97, 0.0]), np.array([0.0, 3.0, 0.0]))
     fractions = []
     views = synthesise_views(
-        Wall(),
+        Wall(samples=32),
         TRANSFORM,
         pinhole(12, 8, 10.0),
         np.stack([free, blocked, free]),
@@ -99,7 +86,12 @@ def test_views_into_a_near_wall_are_left_out():
 def test_without_any_usable_view_the_result_is_empty_but_shaped():
     blocked = look_at(np.array([0.0, 0.97, 0.0]), np.array([0.0, 3.0, 0.0]))
     views = synthesise_views(
-        Wall(), TRANSFORM, pinhole(12, 8, 10.0), blocked[None], lambda: None, lambda f: None
+        Wall(samples=32),
+        TRANSFORM,
+        pinhole(12, 8, 10.0),
+        blocked[None],
+        lambda: None,
+        lambda f: None,
     )
     assert views.images_NHW3.shape == (0, 8, 12, 3)
     assert views.T_field_cam_N44.shape == (0, 4, 4)
@@ -111,5 +103,5 @@ def test_synthesis_can_be_stopped():
 
     with pytest.raises(KeyboardInterrupt):
         synthesise_views(
-            Wall(), TRANSFORM, pinhole(12, 8, 10.0), photo_poses(), stop, lambda f: None
+            Wall(samples=32), TRANSFORM, pinhole(12, 8, 10.0), photo_poses(), stop, lambda f: None
         )
