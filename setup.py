@@ -59,6 +59,7 @@ setup(
         'typer',
     ],
     extras_require={
+        'backbones': ['torchvision'],
         'bench': PEERS,
         'sim': SIM,
         'test': ['hypothesis', 'pytest', 'ruff', *PEERS, *SIM],

@@ -10,6 +10,7 @@ import torch
 
 from posefield.errors import BundleError, LearningError
 from posefield.relocalization.regressors.posenet import CompactPoseNet, CompactPoseNetConfig
+from posefield.relocalization.regressors.posenet12 import PoseNetConfig
 from posefield.relocalization.regressors.registry import (
     REGRESSORS,
     build_regressor,
@@ -17,7 +18,10 @@ from posefield.relocalization.regressors.registry import (
 )
 from posefield.relocalization.regressors.regressor import evaluating, rigid_poses
 
-SMALL = {'compact': CompactPoseNetConfig(channels=(8, 16), cells=2, width=16)}
+SMALL = {
+    'compact': CompactPoseNetConfig(channels=(8, 16), cells=2, width=16),
+    'posenet': PoseNetConfig('compact', 'random', hidden=16, dropout=0.2),
+}
 KINDS = sorted(SMALL)
 
 
