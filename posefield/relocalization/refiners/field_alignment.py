@@ -67,12 +67,16 @@ class PoseCheck:
     Attributes:
         cost: mean robust residual; 0 is perfect.
         inlier_share: share of points that fit.
+        overlap: share of points that fall into the image.
+        information_66: inverse covariance of the camera-frame twist, as in `Refined`.
         median_depth: field units.
         render: what was rendered.
     """
 
     cost: float
     inlier_share: float
+    overlap: float
+    information_66: np.ndarray
     median_depth: float
     render: ViewRender
 
@@ -180,6 +184,8 @@ class FieldAligner:
         return PoseCheck(
             cost=result.cost,
             inlier_share=result.inlier_share,
+            overlap=result.overlap,
+            information_66=_information(result),
             median_depth=float(render.depths_HW.median()),
             render=render,
         )
