@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from posefield.data.image_files import image_size
-from posefield.data.scene import Frame, Scene, check_image_size, frame_name
+from posefield.data.masks import MASK_FOLDER
+from posefield.data.scene import Frame, Scene, check_image_size, frame_name, with_found_masks
 from posefield.data.splits import DEFAULT_HOLD_OUT, hold_out
 from posefield.errors import DataError, PoseError
 from posefield.geometry.camera import Camera
@@ -98,7 +99,8 @@ def read_colmap(
 ) -> Scene:
     """Read a COLMAP model, the largest one where the project has several.
 
-    Images without a file are skipped and listed.
+    Images without a file are skipped and listed.  Masks are looked for in `masks` in the source,
+    else beside the folder of images.
 
     Args:
         source: folder of the model, or project folder with `sparse/0`.
@@ -138,7 +140,7 @@ def read_colmap(
     frames.sort(key=lambda frame: frame.name)
     return Scene(
         root=source,
-        frames=tuple(frames),
+        frames=_with_masks(source, image_folder, frames),
         splits=hold_out(
             (frame.name for frame in frames), DEFAULT_HOLD_OUT if every is None else every
         ),
@@ -189,6 +191,11 @@ def _image_folder(images: Path | str | None, source: Path, model: Path) -> Path:
     model = model.resolve()
     candidates = [folder / 'images' for folder in (source, model, *model.parents[:2])]
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+
+def _with_masks(source: Path, images: Path, frames: list[Frame]) -> tuple[Frame, ...]:
+    folder = source if (source / MASK_FOLDER).is_dir() else images.resolve().parent
+    return with_found_masks(folder, frames)
 
 
 def _camera(name: str, width: int, height: int, parameters: list[float], where: str) -> Camera:

@@ -4,7 +4,16 @@ from pathlib import Path
 from typing import Literal
 
 from posefield.data.image_files import image_size
-from posefield.data.scene import SPLIT_KEYS, Frame, Scene, frame_name, read_transforms
+from posefield.data.masks import check_mask_size
+from posefield.data.scene import (
+    SPLIT_KEYS,
+    Frame,
+    Scene,
+    frame_name,
+    mask_of_entry,
+    read_transforms,
+    with_found_masks,
+)
 from posefield.data.splits import DEFAULT_HOLD_OUT, Splits, hold_out
 from posefield.data.transforms_json import camera_from_entry, find_image, pose_from_entry
 
@@ -31,32 +40,35 @@ def read_nerf(
     path = Path(source)
     path = path / 'transforms.json' if path.is_dir() else path
     transforms = read_transforms(path)
-    frames = []
-    skipped = []
+    frames, skipped = [], []
     for entry in transforms['frames']:
         image_path = find_image(path.parent, entry['file_path'])
         if image_path is None or 'transform_matrix' not in entry:
             skipped.append(frame_name(entry['file_path']))
-            continue
-        camera = camera_from_entry(
-            {**transforms, **entry}, image_size(image_path), str(image_path)
-        )
-        frames.append(
-            Frame(
-                name=frame_name(image_path.relative_to(path.parent).as_posix()),
-                image_path=image_path,
-                camera=camera,
-                T_map_cam=pose_from_entry(entry, f'{entry["file_path"]} in {path}'),
-            )
-        )
+        else:
+            frames.append(_frame(path, transforms, entry, image_path))
     frames.sort(key=lambda frame: frame.name)
     return Scene(
         root=path.parent,
-        frames=tuple(frames),
+        frames=with_found_masks(path.parent, frames),
         splits=_splits(transforms, frames, every),
         units=units,
         skipped=tuple(skipped),
         provenance={'format': 'nerf', 'source': path.name},
+    )
+
+
+def _frame(path: Path, transforms: dict, entry: dict, image_path: Path) -> Frame:
+    mask_path = mask_of_entry(path.parent, entry)
+    size = image_size(image_path)
+    if mask_path is not None:
+        check_mask_size(mask_path, size)
+    return Frame(
+        name=frame_name(image_path.relative_to(path.parent).as_posix()),
+        image_path=image_path,
+        camera=camera_from_entry({**transforms, **entry}, size, str(image_path)),
+        T_map_cam=pose_from_entry(entry, f'{entry["file_path"]} in {path}'),
+        mask_path=mask_path,
     )
 
 
@@ -73,5 +85,15 @@ def _splits(transforms: dict, frames: list[Frame], every: int | None) -> Splits:
             for split, of_split in listed.items()
         }
         if present.get('train'):
-            return present
+            return _without_tested(present)
     return hold_out(names, DEFAULT_HOLD_OUT if every is None else every)
+
+
+def _without_tested(splits: Splits) -> Splits:
+    """Return the splits without those validation images that are test images too.
+
+    Many files list the test images for both; chosen settings would then owe to the test.
+    """
+    kept = tuple(name for name in splits.get('val', ()) if name not in splits.get('test', ()))
+    others = {split: names for split, names in splits.items() if split != 'val'}
+    return {**others, 'val': kept} if kept else others

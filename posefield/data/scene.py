@@ -1,8 +1,9 @@
 """A static scene: posed images of one place, and how it lies on disk."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 import json
 import os
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ import numpy as np
 
 from posefield import __version__
 from posefield.data.image_files import image_size, read_rgb
+from posefield.data.masks import MASK_FOLDER, check_mask_size, find_masks, read_mask
 from posefield.data.splits import Splits
 from posefield.data.transforms_json import (
     camera_from_entry,
@@ -39,6 +41,7 @@ class Frame:
         camera: intrinsics at the image's size.
         T_map_cam: (4, 4) pose, optical axes; None where unknown.
         stamp_s: seconds, or None where the source has no time.
+        mask_path: picture of the static pixels; None where all pixels are.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Frame:
     camera: Camera
     T_map_cam: np.ndarray | None
     stamp_s: float | None = None
+    mask_path: Path | None = None
 
     def read_image(self) -> np.ndarray:
         """Return the image, (H, W, 3) float32 RGB in [0, 1].
@@ -57,6 +61,18 @@ class Frame:
         height, width = image.shape[:2]
         check_image_size((width, height), self.camera, self.image_path)
         return to_float_rgb(image)
+
+    def read_mask(self) -> np.ndarray:
+        """Return which pixels show the static place, (H, W) bool; all, where there is no mask.
+
+        Like the image, it is as the camera sees: undistort both alike.
+
+        Raises:
+            DataError: when the mask does not open, is not of the camera's size, or is all false.
+        """
+        if self.mask_path is None:
+            return np.ones((self.camera.height, self.camera.width), bool)
+        return read_mask(self.mask_path, (self.camera.width, self.camera.height))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +89,7 @@ class Scene:
 
     Raises:
         DataError: for fewer than two posed frames, a name used twice, a split that names an
-            unknown frame, or frames that are both in train and in test.
+            unknown frame, or a frame that is in two splits.
     """
 
     root: Path
@@ -92,21 +108,26 @@ class Scene:
         names = {frame.name for frame in self.frames}
         if len(names) != len(self.frames):
             raise DataError(f'The scene {self.root} has two images of the same name.')
+        self._check_splits(names)
+        if self.units not in ('metres', 'arbitrary'):
+            raise DataError(
+                f'The units of {self.root} must be metres or arbitrary, found {self.units!r}.'
+            )
+
+    def _check_splits(self, names: set[str]) -> None:
         for split, listed in self.splits.items():
             unknown = set(listed) - names
             if unknown:
                 raise DataError(
                     f'The split {split} of {self.root} lists the unknown image {min(unknown)}.'
                 )
-        shared = set(self.splits.get('train', ())) & set(self.splits.get('test', ()))
-        if shared:
-            raise DataError(
-                f'The image {min(shared)} of {self.root} is in the train and the test split.'
-            )
-        if self.units not in ('metres', 'arbitrary'):
-            raise DataError(
-                f'The units of {self.root} must be metres or arbitrary, found {self.units!r}.'
-            )
+        for (one, listed), (other, others) in combinations(self.splits.items(), 2):
+            shared = set(listed) & set(others)
+            if shared:
+                raise DataError(
+                    f'The image {min(shared)} of {self.root} is in the {one} and the {other} '
+                    'split.'
+                )
 
     def split(self, name: str) -> tuple[Frame, ...]:
         """Return the frames of a split, sorted by name; `all` returns every frame.
@@ -166,27 +187,48 @@ class Scene:
 
         Args:
             folder: replaced when it exists.
-            copy_images: whether to copy the image files; otherwise the folder refers to them.
+            copy_images: whether to copy the files of images and masks; otherwise the folder
+                refers to them.
 
         Raises:
-            DataError: when an image cannot be copied.
+            DataError: when a file cannot be copied.
         """
         folder = Path(folder)
+        images, masks = self._files(None if copy_images else folder)
         with atomic_folder(folder) as new:
-            paths = {}
-            for frame in self.frames:
-                if copy_images:
-                    paths[frame.name] = f'images/{frame.name}'
-                    _copy(frame.image_path, new / 'images' / frame.name)
-                else:
-                    target = frame.image_path.resolve()
-                    paths[frame.name] = os.path.relpath(target, folder.resolve())
-            write_json(new / 'transforms.json', self._transforms(paths))
+            if copy_images:
+                for frame in self.frames:
+                    _copy(frame.image_path, new / images[frame.name])
+                    if frame.mask_path is not None:
+                        _copy(frame.mask_path, new / masks[frame.name])
+            write_json(new / 'transforms.json', self._transforms(images, masks))
             write_json(new / 'scene.json', self._about())
         moved = tuple(
-            replace(frame, image_path=folder / paths[frame.name]) for frame in self.frames
+            replace(
+                frame,
+                image_path=folder / images[frame.name],
+                mask_path=folder / masks[frame.name] if frame.name in masks else None,
+            )
+            for frame in self.frames
         )
         return replace(self, root=folder, frames=moved)
+
+    def _files(self, seen_from: Path | None) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the images and the masks of a scene folder by frame name.
+
+        They are inside it, or, given a folder, where they lie as seen from there.
+        """
+        masked = [frame for frame in self.frames if frame.mask_path is not None]
+        if seen_from is None:
+            return (
+                {frame.name: f'images/{frame.name}' for frame in self.frames},
+                {frame.name: f'{MASK_FOLDER}/{frame.name}.png' for frame in masked},
+            )
+        start = seen_from.resolve()
+        return (
+            {f.name: os.path.relpath(f.image_path.resolve(), start) for f in self.frames},
+            {f.name: os.path.relpath(f.mask_path.resolve(), start) for f in masked},
+        )
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -198,13 +240,15 @@ class Scene:
             'skipped': list(self.skipped),
         }
 
-    def _transforms(self, paths: Mapping[str, str]) -> dict[str, Any]:
+    def _transforms(self, paths: Mapping[str, str], masks: Mapping[str, str]) -> dict[str, Any]:
         shared = Counter(frame.camera for frame in self.frames).most_common(1)[0][0]
         entries = []
         for frame in self.frames:
             entry: dict[str, Any] = {'file_path': paths[frame.name]}
             if entry['file_path'] != f'images/{frame.name}':
                 entry['name'] = frame.name
+            if frame.name in masks:
+                entry['mask_path'] = masks[frame.name]
             if frame.stamp_s is not None:
                 entry['stamp_s'] = frame.stamp_s
             if frame.camera != shared:
@@ -226,6 +270,21 @@ def check_image_size(size: tuple[int, int], camera: Camera, path: Path) -> None:
             f'The image {path} is {size[0]}x{size[1]} but its intrinsics are for '
             f'{camera.width}x{camera.height}.'
         )
+
+
+def with_found_masks(source: Path, frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """Return the frames with the masks in a folder `masks`, unless some have masks already.
+
+    Raises:
+        DataError: when that folder has no mask of any frame, or one that is not of its size.
+    """
+    if any(frame.mask_path is not None for frame in frames):
+        return tuple(frames)
+    masks = find_masks(source, (frame.name for frame in frames))
+    for frame in frames:
+        if frame.name in masks:
+            check_mask_size(masks[frame.name], (frame.camera.width, frame.camera.height))
+    return tuple(replace(frame, mask_path=masks.get(frame.name)) for frame in frames)
 
 
 def read_transforms(path: Path) -> dict[str, Any]:
@@ -253,15 +312,36 @@ def frame_name(file_path: str) -> str:
     return '/'.join(parts).removeprefix('images/')
 
 
+def mask_of_entry(folder: Path, entry: Mapping[str, Any]) -> Path | None:
+    """Return the mask that a frame's `mask_path` names, or None where it has none.
+
+    Raises:
+        DataError: when it is no path.
+    """
+    mask = entry.get('mask_path')
+    if mask is None:
+        return None
+    if not isinstance(mask, str):
+        raise DataError(
+            f'The mask_path of {entry["file_path"]} must be a path, found {mask!r:.80}.'
+        )
+    return folder / mask
+
+
 def _load_frame(folder: Path, transforms: dict[str, Any], entry: dict[str, Any]) -> Frame:
     path = folder / entry['file_path']
     has_pose = 'transform_matrix' in entry
+    size = image_size(path)
+    mask_path = mask_of_entry(folder, entry)
+    if mask_path is not None:
+        check_mask_size(mask_path, size)
     return Frame(
         name=frame_name(entry.get('name', entry['file_path'])),
         image_path=path,
-        camera=camera_from_entry({**transforms, **entry}, image_size(path), str(path)),
+        camera=camera_from_entry({**transforms, **entry}, size, str(path)),
         T_map_cam=pose_from_entry(entry, str(path)) if has_pose else None,
         stamp_s=entry.get('stamp_s'),
+        mask_path=mask_path,
     )
 
 
@@ -276,4 +356,4 @@ def _copy(source: Path, target: Path) -> None:
     try:
         shutil.copyfile(source, target)
     except OSError as error:
-        raise DataError(f'The image {source} cannot be copied to {target}: {error}.') from error
+        raise DataError(f'The file {source} cannot be copied to {target}: {error}.') from error

@@ -33,6 +33,31 @@ def hold_out(names: Iterable[str], every: int = DEFAULT_HOLD_OUT) -> Splits:
     }
 
 
+def hold_out_validation(splits: Splits, every: int) -> Splits:
+    """Return splits whose `val` is every N-th training name in order, starting with the first.
+
+    What is chosen on `val` (when to stop, which settings) then owes nothing to `test`.
+
+    Args:
+        splits: with `train`; the other splits stay as they are.
+        every: N, at least 2.
+
+    Raises:
+        DataError: for a number below 2, or splits that have a `val` of their own already.
+    """
+    if every < 2:
+        raise DataError(
+            f'Validating on every N-th training image needs N of at least 2, got {every}.'
+        )
+    if 'val' in splits:
+        raise DataError(
+            f'The source has a val split of its own ({len(splits["val"])} images); leave out '
+            '--validation.'
+        )
+    held_out = hold_out(splits['train'], every)
+    return {**splits, 'train': held_out['train'], 'val': held_out['test']}
+
+
 def read_split_file(path: Path, split_name: str | None) -> dict[str, list[str]]:
     """Return the lists of one named split in a JSON file {name: {train: [...], test: [...]}}.
 

@@ -56,6 +56,17 @@ def test_splits_of_the_file_come_first(tmp_path):
     assert read_nerf(tmp_path, every=2).splits['test'] == ('000.png', '002.png')
 
 
+def test_test_images_do_not_validate(tmp_path):
+    content = nerf_content(
+        train_filenames=['images/000.png', 'images/001.png'],
+        val_filenames=['images/002.png', 'images/003.png'],
+        test_filenames=['images/003.png'],
+    )
+    assert read_nerf(write_nerf(tmp_path, content)).splits['val'] == ('002.png',)
+    content['val_filenames'] = content['test_filenames']
+    assert set(read_nerf(write_nerf(tmp_path, content)).splits) == {'train', 'test'}
+
+
 def test_frames_may_have_intrinsics_of_their_own(tmp_path):
     content = nerf_content(k1=0.1, k2=0.02, p1=0.003, p2=0.004)
     content['frames'][1].update(fl_x=30.0, w=8, h=6)

@@ -177,6 +177,14 @@ BROKEN = {
         lambda scene: edit(scene, 'transforms.json', test_filenames=['images/001.png']),
         DataError, 'in the train and the test split',
     ),
+    'validation on test images': (
+        lambda scene: edit(scene, 'transforms.json', val_filenames=['images/000.png']),
+        DataError, 'in the val and the test split',
+    ),
+    'validation on training images': (
+        lambda scene: edit(scene, 'transforms.json', val_filenames=['images/002.png']),
+        DataError, 'in the train and the val split',
+    ),
     'newer schema': (
         lambda scene: edit(scene, 'scene.json', schema=99), BundleError, 'schema 99',
     ),

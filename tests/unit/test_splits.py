@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from posefield.data.splits import hold_out, match_names, read_split_file
+from posefield.data.splits import hold_out, hold_out_validation, match_names, read_split_file
 from posefield.errors import DataError
 
 NAMES = [f'seq-01/frame-{index:06d}.color.png' for index in range(4)]
@@ -28,6 +28,20 @@ def test_nothing_is_held_out_on_request():
 def test_holding_out_all_or_a_negative_number_is_refused(every):
     with pytest.raises(DataError, match=f'got {every}'):
         hold_out(['a', 'b'], every)
+
+
+def test_every_nth_training_image_validates_and_no_test_image_does():
+    splits = {'train': tuple('edbca'), 'test': ('x', 'y')}
+    assert hold_out_validation(splits, 2) == {
+        'train': ('b', 'd'), 'val': ('a', 'c', 'e'), 'test': ('x', 'y'),
+    }  # fmt: skip
+
+
+def test_validation_needs_a_number_and_no_split_of_its_own():
+    with pytest.raises(DataError, match='N of at least 2, got 1'):
+        hold_out_validation({'train': ('a', 'b')}, 1)
+    with pytest.raises(DataError, match='val split of its own .1 images.; leave out --validation'):
+        hold_out_validation({'train': ('a', 'b'), 'val': ('c',)}, 2)
 
 
 def test_listed_names_match_with_any_suffix_and_the_rest_is_missing():
