@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from posefield.data.seven_scenes import read_pseudo_ground_truth, read_seven_scenes
+from posefield.data.seven_scenes import read_seven_scenes
 from posefield.errors import DataError, PoseError
 from posefield.geometry.poses import invert, to_quat_xyzw
 from support.scenes import SIZE, pose, write_picture
@@ -113,44 +113,106 @@ def test_the_sequences_of_the_benchmark_are_its_splits(tmp_path):
         read_seven_scenes(tmp_path)
 
 
+def test_sequences_that_are_not_there_leave_their_split_out(tmp_path):
+    write_sequences(tmp_path)
+    (tmp_path / 'TrainSplit.txt').write_text('sequence1\n\nsequence2\n')
+    (tmp_path / 'TestSplit.txt').write_text('sequence3\nsequence5\n')
+    (tmp_path / 'seq-05.zip').touch()
+    scene = read_seven_scenes(tmp_path)
+    assert list(scene.splits) == ['train'] and len(scene.splits['train']) == 6
+    assert scene.skipped == ('seq-03', 'seq-05.zip (packed)')
+    (tmp_path / 'TrainSplit.txt').write_text('sequence5\n')
+    (tmp_path / 'TestSplit.txt').unlink()
+    with pytest.raises(
+        DataError, match=r'TrainSplit.txt lists .seq-05.zip .packed. are not there'
+    ):
+        read_seven_scenes(tmp_path)
+
+
+@pytest.mark.parametrize('line', ['sequence', 'seq-01 seq-02', 'train 1', 'sequence1.5'])
+def test_a_bad_line_of_a_split_is_named(tmp_path, line):
+    write_sequences(tmp_path)
+    (tmp_path / 'TrainSplit.txt').write_text('sequence1\n')
+    (tmp_path / 'TestSplit.txt').write_text(f'sequence2\n{line}\n')
+    with pytest.raises(DataError, match=f'Line 2 of .*TestSplit.txt .*found .{line}'):
+        read_seven_scenes(tmp_path)
+
+
+def test_packed_sequences_are_named(tmp_path):
+    (tmp_path / 'seq-02.zip').touch()
+    (tmp_path / 'seq-01.zip').touch()
+    with pytest.raises(DataError, match='unpack seq-01.zip, seq-02.zip there'):
+        read_seven_scenes(tmp_path)
+
+
+def test_a_scene_without_any_pose_says_what_is_missing(tmp_path):
+    write_sequences(tmp_path)
+    for path in tmp_path.glob('seq-*/*.pose.txt'):
+        path.unlink()
+    with pytest.raises(
+        DataError, match='None of the 6 images .* no frame-000002.pose.txt .*--pos'
+    ):
+        read_seven_scenes(tmp_path)
+
+
+def write_pairs(root, extra: str = ''):
+    """A scene whose first sequence teaches and second tests, by pose files elsewhere."""
+    scene = write_sequences(root / 'chess')
+    lines = (scene / 'pgt.txt').read_text().splitlines()
+    pairs = root / 'pgt'
+    pairs.mkdir()
+    (pairs / 'chess_train.txt').write_text('\n'.join(lines[:3]) + '\n' + extra)
+    (pairs / 'chess_test.txt').write_text('\n'.join(lines[3:]))
+    (pairs / 'fire_train.txt').write_text('\n'.join(lines[:3]))
+    return scene, pairs
+
+
+@pytest.mark.parametrize('given', ['', 'chess_train.txt', 'chess_test.txt'])
+def test_a_pair_of_pose_files_is_read_whole_and_says_the_splits(tmp_path, given):
+    source, pairs = write_pairs(tmp_path)
+    scene = read_seven_scenes(source, poses=pairs / given)
+    assert [frame.camera.fx for frame in scene.frames] == [25.0] * 3 + [26.0] * 3
+    assert {split: {name[:6] for name in names} for split, names in scene.splits.items()} == {
+        'train': {'seq-01'}, 'test': {'seq-02'},
+    }  # fmt: skip
+    assert scene.skipped == ()
+    assert len(read_seven_scenes(source, poses=pairs, every=2).splits['test']) == 3
+    (source / 'TrainSplit.txt').write_text('sequence2\n')
+    assert read_seven_scenes(source, poses=pairs).splits['train'][0].startswith('seq-02')
+
+
+def test_a_pair_of_pose_files_says_which_sequences_are_missing(tmp_path):
+    source, pairs = write_pairs(tmp_path, 'seq-04/frame-000000.color.png 1 0 0 0 0 0 0 500\n')
+    assert read_seven_scenes(source, poses=pairs).skipped == ('seq-04',)
+    alone = read_seven_scenes(source / 'seq-02', poses=pairs / 'chess_test.txt')
+    assert alone.skipped == () and len(alone.frames) == 3
+
+
+def test_a_file_without_its_partner_is_read_alone(tmp_path):
+    source, pairs = write_pairs(tmp_path)
+    scene = read_seven_scenes(source, poses=pairs / 'fire_train.txt')
+    assert {name[:6] for name in scene.splits['train']} == {'seq-01'}
+    assert len(scene.splits['test']) == 1 and len(scene.skipped) == 3
+
+
+def test_a_folder_without_the_scenes_pair_names_it(tmp_path):
+    source, pairs = write_pairs(tmp_path)
+    (pairs / 'chess_test.txt').unlink()
+    with pytest.raises(DataError, match='has no chess_train.txt and chess_test.txt; name one'):
+        read_seven_scenes(source, poses=pairs)
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(DataError, match='not a folder'):
         read_seven_scenes(tmp_path / 'nothing')
     with pytest.raises(DataError, match='has no images named'):
         read_seven_scenes(tmp_path)
     write_sequences(tmp_path)
-    pose_file = tmp_path / 'seq-01' / 'frame-000001.pose.txt'
-    for content, message in (
-        ('1 2 3', 'shape'),
-        ('a b', 'not a matrix of numbers'),
-        ('1 0 0 0\n0 1 0 0\n0 0 nan 0\n0 0 0 1', 'not finite'),
-        ('2 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1', 'not rigid'),
-        ('', 'frame-000001.pose.txt'),
-    ):
-        pose_file.write_text(content)
-        with pytest.raises(PoseError, match=message):
-            read_seven_scenes(tmp_path)
+    (tmp_path / 'seq-01' / 'frame-000001.pose.txt').write_text('a b')
+    with pytest.raises(PoseError, match='frame-000001.pose.txt is not a matrix of numbers'):
+        read_seven_scenes(tmp_path)
     with pytest.raises(DataError, match=r'no_such.txt cannot be read'):
         read_seven_scenes(tmp_path, poses='no_such.txt')
-
-
-@pytest.mark.parametrize(
-    ('line', 'error', 'message'),
-    [
-        ('a.png 1 0 0 0 0 0 0', DataError, 'Line 2 of .* must be'),
-        ('a.png 1 0 0 0 0 0 0 500 1', DataError, 'Line 2'),
-        ('a.png 1 0 0 0 0 0 far 500', DataError, 'Line 2'),
-        ('a.png', DataError, 'Line 2'),
-        ('a.png 0 0 0 0 0 0 0 500', PoseError, 'norm 0'),
-        ('a.png 2 0 0 0 0 0 0 500', PoseError, 'norm 2'),
-        ('a.png nan 0 0 0 0 0 0 500', PoseError, 'norm nan'),
-        ('a.png 1 0 0 0 0 nan 0 500', PoseError, 'Line 2'),
-    ],
-)
-def test_a_bad_line_of_pseudo_ground_truth_is_named(tmp_path, line, error, message):
-    (tmp_path / 'pgt.txt').write_text(f'# file qw qx qy qz tx ty tz f\n{line}\n')
-    with pytest.raises(error, match=message):
-        read_pseudo_ground_truth(tmp_path / 'pgt.txt')
 
 
 def test_poses_of_other_images_are_no_poses(tmp_path):
