@@ -7,8 +7,10 @@ import torch
 
 from posefield.errors import BundleError
 from posefield.features.compact import CompactFeatures
+from posefield.features.dfnet import DFNetFeatures
 from posefield.features.gradient import GradientFeatures
 
+# What a map learns by itself; `dfnet` comes with the regressor of that name.
 EXTRACTORS = ('gradient', 'compact')
 
 
@@ -27,7 +29,7 @@ def load_extractor(
     """Return the extractor of a map.
 
     Args:
-        name: `gradient` or `compact`.
+        name: `gradient`, `compact` or `dfnet`.
         tensors: its weights; empty for `gradient`.
         device: where it computes.
 
@@ -38,11 +40,14 @@ def load_extractor(
         return GradientFeatures()
     if name == 'compact':
         return CompactFeatures.from_tensors(tensors, device)
-    raise BundleError(f'Unknown features {name!r}, expected one of {", ".join(EXTRACTORS)}.')
+    if name == 'dfnet':
+        return DFNetFeatures.from_tensors(tensors, device)
+    known = ', '.join((*EXTRACTORS, 'dfnet'))
+    raise BundleError(f'Unknown features {name!r}, expected one of {known}.')
 
 
 def extractor_tensors(extractor: DenseExtractor) -> dict[str, torch.Tensor]:
     """Return the weights of an extractor; empty for hand-made features."""
-    if isinstance(extractor, CompactFeatures):
+    if isinstance(extractor, CompactFeatures | DFNetFeatures):
         return extractor.tensors()
     return {}

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 import torch
 
 from posefield.errors import BundleError, LearningError
+from posefield.relocalization.regressors.dfnet import DFNetConfig
 from posefield.relocalization.regressors.posenet import CompactPoseNet, CompactPoseNetConfig
 from posefield.relocalization.regressors.posenet12 import PoseNetConfig
 from posefield.relocalization.regressors.registry import (
@@ -21,6 +22,7 @@ from posefield.relocalization.regressors.regressor import evaluating, rigid_pose
 SMALL = {
     'compact': CompactPoseNetConfig(channels=(8, 16), cells=2, width=16),
     'posenet': PoseNetConfig('compact', 'random', hidden=16, dropout=0.2),
+    'dfnet': DFNetConfig(channels=8, hidden=4, width_scale=0.07, weights='random'),
 }
 KINDS = sorted(SMALL)
 
