@@ -46,10 +46,9 @@ def read_seven_scenes(
 
     Args:
         source: the scene's folder with `seq-XX` folders, or one sequence's folder.
-        poses: pseudo ground truth, `image qw qx qy qz tx ty tz focal` a line (world-to-camera,
-            optical axes): one file, one of a pair such as `chess_train.txt` and `chess_test.txt`
-            (both are read), or the folder of such pairs; looked for in `source` too.  None takes
-            the distributed `frame-XXXXXX.pose.txt`.
+        poses: pseudo ground truth (see `read_pgt`): one file, one of a pair such as
+            `chess_train.txt` and `chess_test.txt` (both are read), or the folder of such pairs;
+            looked for in `source` too.  None takes the distributed `frame-XXXXXX.pose.txt`.
         split_file: JSON with `train` and `test` lists of image names, under `split_name`;
             looked for in `source` too.  Images in no list are left out.
         split_name: which split of the file.
@@ -79,10 +78,7 @@ def read_seven_scenes(
     else:
         splits, missing = hold_out(names, every), ()
     used = {name for listed in splits.values() for name in listed}
-    frames = [
-        Frame(name, images[name], _camera(images[name], posed[name]), posed[name].T_map_cam)
-        for name in sorted(used)
-    ]
+    frames = [_frame(images[name], name, posed[name]) for name in sorted(used)]
     return Scene(
         root=source,
         frames=with_found_masks(source, frames),
@@ -199,11 +195,12 @@ def _match_poses(
     return matched
 
 
-def _camera(path: Path, pose: NamedPose) -> Camera:
-    """Return the pinhole camera of an image; its principal point is the image's middle."""
+def _frame(path: Path, name: str, pose: NamedPose) -> Frame:
+    """Return the frame of an image; its camera's principal point is the image's middle."""
     width, height = image_size(path)
     focal = DEPTH_CAMERA_FOCAL * width / 640 if pose.focal is None else pose.focal
-    return Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+    camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+    return Frame(name, path, camera, pose.T_map_cam)
 
 
 def _published_splits(
