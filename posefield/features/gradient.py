@@ -7,6 +7,8 @@ import torch
 from posefield.features.filters import gaussian_blur, image_gradients
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
+# Keeps the slope of the root finite where an image is of one colour.
+LEAST_ENERGY = 1e-14
 
 
 class GradientFeatures:
@@ -41,5 +43,5 @@ class GradientFeatures:
 
     def _balanced(self, values_BCHW: torch.Tensor, floor: float) -> torch.Tensor:
         energy = (values_BCHW**2).sum(dim=1, keepdim=True)
-        local = gaussian_blur(energy, self.neighbourhood).clamp(min=0.0).sqrt()
+        local = gaussian_blur(energy, self.neighbourhood).clamp(min=LEAST_ENERGY).sqrt()
         return values_BCHW / (local + floor)

@@ -73,3 +73,10 @@ def test_gradient_features_are_loaded_by_name_and_have_no_weights():
     extractor = load_extractor('gradient', {}, 'cpu')
     assert isinstance(extractor, GradientFeatures)
     assert extractor_tensors(extractor) == {}
+
+
+@pytest.mark.parametrize('brightness', [0.0, 0.3, 1.0])
+def test_an_image_of_one_colour_has_finite_gradients(brightness):
+    image = torch.full((1, 3, 12, 16), brightness, requires_grad=True)
+    GradientFeatures()(image).sum().backward()
+    assert torch.isfinite(image.grad).all()
