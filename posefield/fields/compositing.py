@@ -1,5 +1,7 @@
 """Volume rendering sums (NeFeS section 2.4: alpha compositing)."""
 
+from dataclasses import dataclass
+
 import torch
 
 
@@ -11,8 +13,49 @@ def compositing_weights(densities: torch.Tensor, lengths: torch.Tensor) -> torch
         lengths: (R, S) interval lengths.
     """
     optical = densities * lengths
-    before = torch.cumsum(optical, dim=1) - optical
-    return torch.exp(-before) * (1.0 - torch.exp(-optical))
+    return _transmittances(optical) * (1.0 - torch.exp(-optical))
+
+
+def _transmittances(optical: torch.Tensor) -> torch.Tensor:
+    """Return the share (R, S) of light that reaches each interval.
+
+    Summed without the interval itself: subtracting an opaque one afterwards would lose digits.
+    """
+    before = torch.cumsum(optical[:, :-1], dim=1)
+    return torch.exp(-torch.cat([torch.zeros_like(optical[:, :1]), before], dim=1))
+
+
+@dataclass(frozen=True)
+class JointWeights:
+    """Weights (R, S) of a static and a transient part that share one transmittance.
+
+    Attributes:
+        static, transient: of each part as if the other were not in the same interval.
+        total: of both together; only these sum to at most 1.
+    """
+
+    static: torch.Tensor
+    transient: torch.Tensor
+    total: torch.Tensor
+
+
+def joint_weights(
+    static_densities: torch.Tensor, transient_densities: torch.Tensor, lengths: torch.Tensor
+) -> JointWeights:
+    """Return the weights of NeFeS section 2.4.
+
+    Args:
+        static_densities, transient_densities: (R, S) non-negative.
+        lengths: (R, S) interval lengths.
+    """
+    static, transient = static_densities * lengths, transient_densities * lengths
+    optical = static + transient
+    transmittance = _transmittances(optical)
+    return JointWeights(
+        static=transmittance * (1.0 - torch.exp(-static)),
+        transient=transmittance * (1.0 - torch.exp(-transient)),
+        total=transmittance * (1.0 - torch.exp(-optical)),
+    )
 
 
 def median_depth(weights: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from posefield.fields.compositing import (
     compositing_weights,
     distortion_loss,
     interlevel_loss,
+    joint_weights,
     median_depth,
     outer_bound,
 )
@@ -54,6 +55,34 @@ def test_a_wall_stops_everything_behind_it():
     torch.testing.assert_close(
         compositing_weights(densities, torch.ones(1, 3)), torch.tensor([[0.0, 1.0, 0.0]])
     )
+
+
+def test_an_opaque_interval_loses_no_digits():
+    """Light before a wall is a sum over what is before it, whatever the wall's density is."""
+    densities = torch.tensor([[0.3, 0.2, 3e6, 1.0]])
+    weights = compositing_weights(densities, torch.ones(1, 4))
+    torch.testing.assert_close(float(weights[0, 2]), math.exp(-0.5), atol=1e-6, rtol=0.0)
+
+
+def test_static_and_transient_parts_share_the_light():
+    edges, static = random_rays(4, 7, seed=8)
+    transient = random_rays(4, 7, seed=9)[1]
+    lengths = edges[:, 1:] - edges[:, :-1]
+    joint = joint_weights(static, transient, lengths)
+    for ray in range(4):
+        light = 1.0
+        for k in range(7):
+            length = float(lengths[ray, k])
+            of_static = 1.0 - math.exp(-length * float(static[ray, k]))
+            of_transient = 1.0 - math.exp(-length * float(transient[ray, k]))
+            assert float(joint.static[ray, k]) == pytest.approx(light * of_static, abs=1e-6)
+            assert float(joint.transient[ray, k]) == pytest.approx(light * of_transient, abs=1e-6)
+            left = light * (1.0 - of_static) * (1.0 - of_transient)
+            assert float(joint.total[ray, k]) == pytest.approx(light - left, abs=1e-6)
+            light = left
+    alone = joint_weights(static, torch.zeros_like(static), lengths)
+    torch.testing.assert_close(alone.total, compositing_weights(static, lengths))
+    assert alone.transient.abs().max() == 0.0
 
 
 def slow_median(weights: list[float], edges: list[float]) -> float:
