@@ -12,6 +12,17 @@ def contract(points_N3: torch.Tensor) -> torch.Tensor:
     return points_N3 * (2.0 - 1.0 / norm) / norm
 
 
+def frequency_encoding(values_N3: torch.Tensor, levels: int) -> torch.Tensor:
+    """Return (..., 3 + 6 levels): x, sin 2^k x and cos 2^k x for k = 0 .. levels - 1.
+
+    Without a factor of pi (NeFeS section 2.2): scenes should lie within about [-pi, pi].
+    """
+    powers = 2.0 ** torch.arange(levels, dtype=values_N3.dtype, device=values_N3.device)
+    angles = values_N3[..., None, :] * powers[:, None]
+    waves = torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1).flatten(-2)
+    return torch.cat([values_N3, waves], dim=-1)
+
+
 def spherical_harmonics(directions_N3: torch.Tensor) -> torch.Tensor:
     """Return the real spherical harmonics up to degree 2, (N, 9), of unit directions."""
     x, y, z = directions_N3.unbind(dim=-1)

@@ -1,8 +1,10 @@
-"""Contraction of space and spherical harmonics."""
+"""Contraction of space, frequency encodings and spherical harmonics."""
+
+import math
 
 import torch
 
-from posefield.fields.encodings import contract, spherical_harmonics
+from posefield.fields.encodings import contract, frequency_encoding, spherical_harmonics
 
 
 def test_contraction_is_the_identity_in_the_unit_box():
@@ -47,3 +49,19 @@ def test_odd_degrees_change_sign_with_the_direction():
     there, back = spherical_harmonics(directions), spherical_harmonics(-directions)
     sign = torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     torch.testing.assert_close(back, sign * there)
+
+
+def test_frequency_encodings_have_the_published_lengths():
+    points = torch.randn(7, 5, 3, generator=torch.Generator().manual_seed(4))
+    assert frequency_encoding(points, 10).shape == (7, 5, 63)
+    assert frequency_encoding(points, 4).shape == (7, 5, 27)
+    assert torch.equal(frequency_encoding(points, 0), points)
+
+
+def test_frequencies_double_from_one_without_pi():
+    x = [0.3, -1.2, 2.0]
+    expected = list(x)
+    for k in range(3):
+        expected += [math.sin(2**k * v) for v in x] + [math.cos(2**k * v) for v in x]
+    found = frequency_encoding(torch.tensor([x], dtype=torch.float64), 3)[0]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))

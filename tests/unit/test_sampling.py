@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from posefield.fields.sampling import resampled_edges, spacing_to_distance, uniform_edges
+from posefield.fields.sampling import (
+    centred_edges,
+    linear_distances,
+    refined_distances,
+    resampled_edges,
+    spacing_to_distance,
+    uniform_edges,
+)
 
 
 @pytest.mark.parametrize(('near', 'far'), [(0.02, 30.0), (0.5, 1.5), (3.0, 30.0), (1.9, 2.1)])
@@ -89,3 +96,44 @@ def test_jittered_samples_stay_ascending_and_pass_no_gradient():
     assert found.min() >= 0.0
     assert found.max() <= 1.0
     assert found[:, 0].std() > 1e-3
+
+
+def test_distances_are_linear_and_jittered_in_their_own_strata():
+    plain = linear_distances(2, 9, 0.0, 4.0, None, torch.device('cpu'))
+    torch.testing.assert_close(plain, torch.arange(9).expand(2, -1) * 0.5)
+    generator = torch.Generator().manual_seed(5)
+    jittered = linear_distances(2000, 9, 0.0, 4.0, generator, torch.device('cpu'))
+    edges = centred_edges(plain[:1])
+    assert (jittered >= edges[:, :-1]).all()
+    assert (jittered <= edges[:, 1:]).all()
+    torch.testing.assert_close(
+        jittered.mean(dim=0), 0.5 * (edges[0, 1:] + edges[0, :-1]), atol=0.02, rtol=0.0
+    )
+    assert not torch.allclose(jittered[:, 3:4] - plain[0, 3], jittered[:, 4:5] - plain[0, 4])
+
+
+def test_refinement_keeps_the_samples_and_adds_those_of_the_inverse_cdf():
+    generator = torch.Generator().manual_seed(6)
+    distances = torch.rand(10, 12, generator=generator, dtype=torch.float64).sort(dim=1).values
+    weights = torch.rand(10, 12, generator=generator, dtype=torch.float64) ** 6
+    found = refined_distances(distances, weights, 20, None)
+    for ray in range(10):
+        t = distances[ray].numpy()
+        added = numpy_inverse_cdf(
+            0.5 * (t[1:] + t[:-1]), weights[ray, 1:-1].numpy(), np.linspace(0, 1, 20), 1e-5 * 10
+        )
+        np.testing.assert_allclose(found[ray], np.sort(np.concatenate([t, added])), atol=1e-9)
+
+
+def test_refinement_gathers_where_the_weight_is_and_carries_no_gradient():
+    distances = torch.linspace(0.0, 1.0, 11).expand(50, -1)
+    weights = torch.zeros(50, 11, requires_grad=True)
+    with torch.no_grad():
+        weights[:, 6] = 1.0
+    for generator in (None, torch.Generator().manual_seed(7)):
+        found = refined_distances(distances, weights, 100, generator)
+        assert not found.requires_grad
+        assert found.shape == (50, 111)
+        assert (found.diff(dim=1) >= 0.0).all()
+        near = ((found - 0.6).abs() <= 0.0501).float().mean()
+        assert float(near) > 0.85
