@@ -4,8 +4,12 @@ import torch
 
 from posefield.errors import BundleError
 from posefield.fields.grid_field import GridField, GridFieldConfig
+from posefield.fields.mlp_field import MlpField, MlpFieldConfig
 
-FIELDS = {GridField.kind: (GridField, GridFieldConfig)}
+FIELDS = {
+    GridField.kind: (GridField, GridFieldConfig),
+    MlpField.kind: (MlpField, MlpFieldConfig),
+}
 
 
 def build_field(kind: str, config: dict, generator: torch.Generator) -> torch.nn.Module:

@@ -25,7 +25,20 @@ GRID = {
     'samples': 8,
     'features': 6,
 }
-CONFIGS = {'grid': {'kind': 'grid', 'field': GRID, 'act': True, 'fusion': {'channels': 6}}}
+MLP = {
+    'width': 16,
+    'depth': 3,
+    'skip': 1,
+    'position_levels': 4,
+    'direction_levels': 2,
+    'coarse_samples': 12,
+    'fine_samples': 8,
+    'features': 6,
+}
+CONFIGS = {
+    kind: {'kind': kind, 'field': field, 'act': True, 'fusion': {'channels': 6}}
+    for kind, field in (('grid', GRID), ('mlp', MLP))
+}
 KINDS = sorted(CONFIGS)
 HISTOGRAM = torch.tensor([0, 5, 10, 20, 30, 20, 10, 5, 0, 0])
 
@@ -110,12 +123,13 @@ def test_without_exposure_and_fusion_it_is_the_field():
 def test_fusion_of_other_channels_and_unknown_kinds_are_refused():
     with pytest.raises(BundleError, match='takes 128 feature channels, but the field has 6'):
         FeatureSynthesizer.from_config({**CONFIGS['grid'], 'fusion': {}}, generator())
-    with pytest.raises(BundleError, match="'voxels', expected one of grid"):
+    with pytest.raises(BundleError, match="'voxels', expected one of grid, mlp"):
         FeatureSynthesizer.from_config({**CONFIGS['grid'], 'kind': 'voxels'}, generator())
 
 
-def test_exposure_and_features_are_learned_together():
-    made = FeatureSynthesizer.from_config(CONFIGS['grid'], generator())
+@pytest.mark.parametrize('kind', KINDS)
+def test_exposure_and_features_are_learned_together(kind):
+    made = FeatureSynthesizer.from_config(CONFIGS[kind], generator())
     images = torch.linspace(0.1, 0.7, 9).expand(1, 3, 7, 9)
     histogram = luminance_histogram(images)[0]
     origins, directions = view_rays(CAMERA, torch.eye(4), pixel_grid(7, 9))
@@ -135,4 +149,5 @@ def test_exposure_and_features_are_learned_together():
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.3 * losses[0]
     unused = [name for name, p in made.named_parameters() if p.grad is None]
-    assert all(name.startswith('field.proposal') for name in unused), unused
+    of_other_losses = ('field.proposal', 'field.coarse', 'field.fine.transient_beta')
+    assert all(name.startswith(of_other_losses) for name in unused), unused
