@@ -12,7 +12,6 @@ for the real one, so that 640x480 images without a map can be used.
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
 import json
 import os
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
-from provenance import REPOSITORY, git_commit
+from provenance import write_results
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -31,8 +30,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from posefield import __version__
-from posefield.cli.evaluation import machine
 from posefield.data.scene import Scene
 from posefield.geometry.camera import Camera
 from posefield.nodes.conversions import stamp_ns, transform_to_message
@@ -44,7 +41,6 @@ from posefield.nodes.transforms import TF_QOS, TF_STATIC_QOS
 from posefield.relocalization.localization import Localization
 from posefield_msgs.msg import LocalizationResult
 
-RESULTS = REPOSITORY / 'benchmarks' / 'results'
 CAMERA_FRAME = 'camera_optical_frame'
 LOCALIZE = 'inside localize'
 REQUIRED_MS = 5.0
@@ -232,21 +228,13 @@ def main() -> int:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     figures = summary(measure(options))
-    now, used = datetime.now(timezone.utc), machine()
-    device = 'gpu' if used['gpu'] else f'cpu{used["cpus"]}'
     document = {
-        'date': now.isoformat(timespec='seconds'),
-        'commit': git_commit(),
-        'posefield_version': __version__,
-        'machine': used,
         'localizer': 'real map' if options.map else 'answers at once',
         'rate_hz': options.rate,
         'required_median_ms': REQUIRED_MS,
         **figures,
     }
-    path = options.out or RESULTS / f'node_overhead_{now:%Y-%m-%d}_{device}.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + '\n')
+    path = write_results('node_overhead', document, path=options.out)
     median_ms = figures['overhead_ms']['median']
     print(json.dumps(figures, indent=2))
     print(f'node overhead: {median_ms:.2f} ms, required <= {REQUIRED_MS:g} ms; written to {path}')

@@ -7,7 +7,6 @@ Runs the commands that a user runs, each in a process of its own, and writes
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 import json
 import operator
 import os
@@ -17,13 +16,10 @@ import sys
 import time
 from typing import Any
 
-from provenance import REPOSITORY, git_commit
+from provenance import REPOSITORY, write_results
 
-from posefield import __version__
-from posefield.cli.evaluation import machine
 from posefield.evaluation.metrics import recall
 
-RESULTS = REPOSITORY / 'benchmarks' / 'results'
 POSEFIELD = (sys.executable, '-m', 'posefield.cli')
 
 PARTS = ('fox', 'blocks', 'halves', 'demo')
@@ -316,16 +312,9 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def write_results(bench: Bench, rows: Sequence[dict[str, Any]]) -> Path:
+def save(bench: Bench, rows: Sequence[dict[str, Any]]) -> Path:
     """Write everything measured; folders of this machine are left out of it."""
-    now = datetime.now(timezone.utc)
-    used = machine()
-    device = 'gpu' if used['gpu'] else f'cpu{used["cpus"]}'
-    document = {
-        'date': now.isoformat(timespec='seconds'),
-        'commit': git_commit(),
-        'posefield_version': __version__,
-        'machine': used,
+    figures = {
         'minutes': bench.minutes,
         'requirements': rows,
         'runs': {
@@ -338,13 +327,9 @@ def write_results(bench: Bench, rows: Sequence[dict[str, Any]]) -> Path:
             for name, run in bench.runs.items()
         },
     }
-    text = json.dumps(document, indent=2)
-    for folder, name in ((bench.work, 'WORK'), (bench.data, 'DATA')):
-        text = text.replace(str(folder.resolve()), name).replace(str(folder), name)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f'relocalization_{now:%Y-%m-%d}_{device}.json'
-    path.write_text(text + '\n')
-    return path
+    return write_results(
+        'relocalization', figures, private={'WORK': bench.work, 'DATA': bench.data}
+    )
 
 
 def main() -> int:
@@ -368,7 +353,7 @@ def main() -> int:
     bench = Bench(options.data, options.work, options.minutes)
     bench.everything(options.parts)
     rows = verdicts(bench.runs)
-    path = write_results(bench, rows)
+    path = save(bench, rows)
     print_table(rows)
     print(f'\nwritten to {path}')
     return 0 if all(row['holds'] for row in rows) else 1

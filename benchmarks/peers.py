@@ -1,0 +1,289 @@
+"""posefield against SIFT + pycolmap on the same photos, clean and spoiled.
+
+Every photo, of the map and of the queries, is first undistorted and brought to a short side of
+240 pixels.  Every query is spoiled once, seeded, and the same pixels go to all methods in one
+run.  Writes `results/peers_<date>_<device>.json`; see README.md beside this file.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import subprocess
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from provenance import REPOSITORY, write_results
+from sift_peer import PosedPhoto, SiftPeer
+
+from posefield.data.nerf import read_nerf
+from posefield.data.scene import Frame, Scene
+from posefield.data.seven_scenes import read_seven_scenes
+from posefield.data.simulate import simulate_scene
+from posefield.errors import LocalizationError
+from posefield.evaluation.degradations import DEGRADATIONS, degradation
+from posefield.evaluation.evaluate_map import median_depth_at
+from posefield.geometry.camera import Camera
+from posefield.geometry.images import resize, undistort
+from posefield.geometry.poses import pose_errors
+from posefield.learning.progress import make_progress
+from posefield.relocalization.localizer import Localizer, LocalizerConfig
+
+SHORT_SIDE = 240
+SCENES = ('fox', 'blocks', 'halves', 'room')
+CLEAN = 'clean'
+PEER, OURS, FIELD_ONLY = 'sift + pycolmap', 'posefield', 'posefield without sparse'
+BLURRED = ('motion_blur_9', 'motion_blur_15', 'motion_blur_21', 'defocus_3')
+# Recall that must be reached, whatever the peer does.
+FLOORS = {'motion_blur_15': 0.95, 'defocus_3': 0.95, 'crop_40': 0.95, 'motion_blur_21': 0.8}
+FIELD_FLOOR = 0.9
+MEDIAN_RATIO = 1.5
+
+Method = Callable[[np.ndarray, Camera], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method said about one query: errors relative to the depth and in degrees."""
+
+    relative: float
+    rotation_deg: float
+    seconds: float
+
+
+def load_scene(name: str, data: Path, work: Path) -> Scene:
+    """Return a scene as its publishers split it, before any resizing."""
+    if name == 'fox':
+        return read_nerf(data / 'fox')
+    if name == 'room':
+        return simulate_scene(
+            work / 'room_full', seed=0, train_views=60, test_views=40, width=320, height=240
+        )
+    return read_seven_scenes(
+        data / 'redkitchen', poses='sfm_pgt.txt', split_file='splits.json', split_name=name
+    )
+
+
+def small_scene(scene: Scene, folder: Path) -> Scene:
+    """Save the scene undistorted and small: all that any method gets to see."""
+    frames = []
+    for frame in scene.frames:
+        image, pinhole = undistort(frame.read_image(), frame.camera)
+        camera = pinhole.with_short_side(SHORT_SIDE)
+        name = str(Path(frame.name).with_suffix('.png'))
+        path = folder / 'raw' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = resize(image, camera.width, camera.height)
+        cv2.imwrite(str(path), cv2.cvtColor(as_u8(small), cv2.COLOR_RGB2BGR))
+        frames.append(Frame(name, path, camera, frame.T_map_cam))
+    splits = {
+        split: tuple(str(Path(name).with_suffix('.png')) for name in names)
+        for split, names in scene.splits.items()
+    }
+    reduced = Scene(folder, tuple(sorted(frames, key=lambda f: f.name)), splits, scene.units)
+    return reduced.save(folder / 'scene')
+
+
+def as_u8(image: np.ndarray) -> np.ndarray:
+    """Return a float image in [0, 1] as uint8."""
+    return np.clip(np.round(image * 255.0), 0, 255).astype(np.uint8)
+
+
+def learn_map(scene: Scene, out: Path, steps: int) -> float:
+    """Learn a map with the command of a user, unless there is one; return the seconds."""
+    if (out / 'map.json').is_file():
+        return float(Localizer.load(out).info['seconds_to_learn'])
+    begin_s = time.monotonic()
+    subprocess.run(
+        [
+            sys.executable, '-m', 'posefield.cli', 'map', 'train', str(scene.root), '--out',
+            str(out), '--preset', 'cpu', '--steps', str(steps), '--quiet',
+        ],
+        check=True,
+    )  # fmt: skip
+    return time.monotonic() - begin_s
+
+
+def peer_method(peer: SiftPeer) -> Method:
+    """Return the peer as a method."""
+    return lambda image, camera: peer.localize(as_u8(image), camera.K_33)
+
+
+def our_method(localizer: Localizer) -> Method:
+    """Return a localizer as a method; its pose counts whether it accepts it or not."""
+
+    def localize(image: np.ndarray, camera: Camera) -> np.ndarray | None:
+        try:
+            return localizer.localize(image, camera).T_map_cam
+        except LocalizationError:
+            return None
+
+    return localize
+
+
+def spoiled(row: str, frame: Frame, number: int) -> tuple[np.ndarray, Camera]:
+    """Return a query of a row: the same for every method, whichever rows are asked for."""
+    image, camera = frame.read_image(), frame.camera
+    if row == CLEAN:
+        return image, camera
+    generator = np.random.default_rng([sorted(DEGRADATIONS).index(row), number])
+    return degradation(row)(image, camera, generator)
+
+
+def answer(method: Method, image, camera, T_true: np.ndarray, depth: float) -> Answer:
+    """Return how well a method does on one query; no pose is infinitely wrong."""
+    begin_s = time.perf_counter()
+    T_map_cam = method(image, camera)
+    seconds = time.perf_counter() - begin_s
+    if T_map_cam is None:
+        return Answer(float('inf'), float('inf'), seconds)
+    errors = pose_errors(T_map_cam, T_true)
+    return Answer(errors.translation / depth, errors.rotation_deg, seconds)
+
+
+def summary(answers: Sequence[Answer]) -> dict[str, float | None]:
+    """Return recall at 2 %, 1 degree and the medians; None where half have no pose."""
+    relative = np.array([one.relative for one in answers])
+    rotation = np.array([one.rotation_deg for one in answers])
+    medians = [float(np.median(values)) for values in (100.0 * relative, rotation)]
+    return {
+        'recall': float(np.mean((relative < 0.02) & (rotation < 1.0))),
+        'median_percent': medians[0] if np.isfinite(medians[0]) else None,
+        'median_deg': medians[1] if np.isfinite(medians[1]) else None,
+        'median_seconds': float(np.median([one.seconds for one in answers])),
+    }
+
+
+def measure_scene(name: str, rows: Sequence[str], arguments) -> dict[str, Any]:
+    """Return the figures of every row and method in one scene."""
+    folder = arguments.work / name
+    scene = small_scene(load_scene(name, arguments.data, arguments.work), folder)
+    learned_s = learn_map(scene, folder / 'map', arguments.steps)
+    begin_s = time.monotonic()
+    peer = SiftPeer([_posed_photo(frame) for frame in scene.split('train')])
+    peer_s = time.monotonic() - begin_s
+    localizer = Localizer.load(folder / 'map')
+    without = LocalizerConfig().without('sparse')
+    methods = {
+        PEER: peer_method(peer),
+        OURS: our_method(localizer),
+        FIELD_ONLY: our_method(Localizer(localizer.bundle, without)),
+    }
+    queries = scene.split('test')[:: arguments.every]
+    depths = [median_depth_at(localizer, frame.camera, frame.T_map_cam) for frame in queries]
+    progress = make_progress(False)
+    progress.start(name, True)
+    figures: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    for done, row in enumerate(rows):
+        answers: dict[str, list[Answer]] = {method: [] for method in methods}
+        for number, (frame, depth) in enumerate(zip(queries, depths, strict=True)):
+            image, camera = spoiled(row, frame, number)
+            for method, localize in methods.items():
+                answers[method].append(answer(localize, image, camera, frame.T_map_cam, depth))
+        figures[row] = {method: summary(said) for method, said in answers.items()}
+        details[row] = {
+            method: {
+                frame.name: _rounded(said)
+                for frame, said in zip(queries, answers[method], strict=True)
+            }
+            for method in methods
+        }
+        progress.update(name, (done + 1) / len(rows), {}, None)
+        print_row(name, row, figures[row])
+    progress.close()
+    return {
+        'train_photos': len(scene.split('train')),
+        'queries': len(queries),
+        'seconds_to_learn': {OURS: round(learned_s, 1), PEER: round(peer_s, 1)},
+        'peer_points': len(peer.points_N3),
+        'rows': figures,
+        'queries_by_row': details,
+    }
+
+
+def _posed_photo(frame: Frame) -> PosedPhoto:
+    return PosedPhoto(as_u8(frame.read_image()), frame.camera.K_33, frame.T_map_cam)
+
+
+def _rounded(said: Answer) -> list[float | None]:
+    values = (100.0 * said.relative, said.rotation_deg)
+    return [round(value, 4) if np.isfinite(value) else None for value in values]
+
+
+def print_row(scene: str, row: str, figures: dict[str, dict]) -> None:
+    """Print recall, medians and seconds of each method."""
+    cells = []
+    for method, found in figures.items():
+        percent, degrees = found['median_percent'], found['median_deg']
+        medians = 'lost' if percent is None else f'{percent:.2f} %/{degrees:.2f}'
+        cells.append(f'{method}: {found["recall"]:.2f} {medians} {found["median_seconds"]:.2f} s')
+    print(f'{scene:<7} {row:<15} {" | ".join(cells)}', flush=True)
+
+
+def verdicts(scenes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what must hold in every row, and whether it does."""
+    rows = []
+
+    def require(what: str, measured: float | None, bound: float, at_least: bool) -> None:
+        holds = measured is not None and (
+            measured >= bound - 1e-9 if at_least else measured <= bound
+        )
+        sign = '>=' if at_least else '<='
+        rows.append(
+            {'what': what, 'required': f'{sign} {bound:.4g}', 'measured': measured, 'holds': holds}
+        )
+
+    for scene, content in scenes.items():
+        for row, figures in content['rows'].items():
+            ours, peer = figures[OURS], figures[PEER]
+            floor = max(FLOORS.get(row, 0.0), peer['recall'])
+            require(f'{scene}, {row}: recall', ours['recall'], floor, True)
+            if row in BLURRED:
+                require(
+                    f'{scene}, {row}: recall without sparse',
+                    figures[FIELD_ONLY]['recall'],
+                    FIELD_FLOOR,
+                    True,
+                )
+            if row == CLEAN:
+                for key in ('median_percent', 'median_deg'):
+                    bound = MEDIAN_RATIO * peer[key]
+                    require(f'{scene}, clean: {key}', ours[key], bound, False)
+    return rows
+
+
+def main() -> int:
+    """Measure, print and write the results; return 1 when something does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--data', type=Path, default=REPOSITORY.parent / 'shared' / 'data')
+    parser.add_argument('--work', type=Path, default=REPOSITORY / 'out' / 'bench_peers')
+    parser.add_argument('--scenes', nargs='+', choices=SCENES, default=list(SCENES))
+    parser.add_argument('--rows', nargs='+', choices=[CLEAN, *DEGRADATIONS])
+    parser.add_argument('--steps', type=int, default=800, help='to learn each map')
+    parser.add_argument('--every', type=int, default=1, help='only every N-th query')
+    parser.add_argument('--no-results', action='store_true', help='only print')
+    arguments = parser.parse_args()
+    rows = arguments.rows or [CLEAN, *DEGRADATIONS]
+    scenes = {name: measure_scene(name, rows, arguments) for name in arguments.scenes}
+    required = verdicts(scenes)
+    for verdict in required:
+        if not verdict['holds']:
+            print(f'MISSED {verdict["what"]}: {verdict["measured"]}, {verdict["required"]}')
+    if not arguments.no_results:
+        document = {
+            'steps': arguments.steps,
+            'short_side': SHORT_SIDE,
+            'every': arguments.every,
+            'requirements': required,
+            'scenes': scenes,
+        }
+        print(f'wrote {write_results("peers", document)}')
+    return 0 if all(verdict['holds'] for verdict in required) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
