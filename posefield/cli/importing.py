@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PSEUDO_GROUND_TRUTH = 'sfm_pgt.txt'
 SPLIT_FILE = 'splits.json'
+SEVEN_SCENES_FILES = ('seq-*/frame-*.color.*', 'frame-*.color.*', 'seq-*.zip')
 BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 
 
@@ -24,6 +25,7 @@ class SceneFormat(str, Enum):
     NERF = 'nerf'
     COLMAP = 'colmap'
     SEVEN_SCENES = '7scenes'
+    CAMBRIDGE = 'cambridge'
     BAG = 'bag'
 
 
@@ -33,9 +35,11 @@ class ImportOptions:
 
     Attributes:
         hold_out: every N-th image becomes a test image.
-        poses: file of pseudo ground truth (7-Scenes).
+        validation: every N-th of the remaining images becomes a validation image.
+        poses: pseudo ground truth, a file or a folder (7-Scenes).
         split_file, split_name: named lists of train and test images (7-Scenes).
         images: folder of images (COLMAP).
+        focal: focal length of all images in pixels (Cambridge).
         image_topic, camera_info_topic, pose_topic: topics (bags); pose_topic None reads TF.
         map_frame: frame of the poses on TF (bags).
         rectified: whether the images are rectified (bags).
@@ -44,10 +48,12 @@ class ImportOptions:
     """
 
     hold_out: int | None = None
+    validation: int | None = None
     poses: Path | None = None
     split_file: Path | None = None
     split_name: str | None = None
     images: Path | None = None
+    focal: float | None = None
     image_topic: str | None = None
     camera_info_topic: str | None = None
     pose_topic: str | None = None
@@ -70,16 +76,19 @@ def detect_format(source: Path) -> SceneFormat:
         return SceneFormat.BAG
     if source.name.endswith('.json') or (source / 'transforms.json').is_file():
         return SceneFormat.NERF
-    if any(source.glob('seq-*/frame-*.color.*')) or any(source.glob('frame-*.color.*')):
+    if any(any(source.glob(pattern)) for pattern in SEVEN_SCENES_FILES):
         return SceneFormat.SEVEN_SCENES
+    if (source / 'dataset_train.txt').is_file():
+        return SceneFormat.CAMBRIDGE
     from posefield.data.colmap import model_folders
 
     if model_folders(source):
         return SceneFormat.COLMAP
     raise DataError(
         f'{source} is no scene that can be recognised: expected transforms.json, a 7-Scenes '
-        'folder (seq-XX/frame-XXXXXX.color.png), a COLMAP model (cameras and images as .bin or '
-        '.txt) or a bag; name the format with --format.'
+        'folder (seq-XX/frame-XXXXXX.color.png), a Cambridge Landmarks folder '
+        '(dataset_train.txt), a COLMAP model (cameras and images as .bin or .txt) or a bag; name '
+        'the format with --format.'
     )
 
 
@@ -104,6 +113,11 @@ def import_scene(
 
     if scene_format is SceneFormat.AUTO:
         scene_format = detect_format(source)
+    if options.focal is not None and scene_format is not SceneFormat.CAMBRIDGE:
+        raise DataError(
+            f'--focal is for Cambridge Landmarks only; {source} ({scene_format.value}) brings its '
+            'own intrinsics.'
+        )
     ensure_replaceable(out, 'scene')
     if scene_format is SceneFormat.BAG:
         return _import_bag(source, options, out)
@@ -111,8 +125,18 @@ def import_scene(
         SceneFormat.NERF: _read_nerf,
         SceneFormat.COLMAP: _read_colmap,
         SceneFormat.SEVEN_SCENES: _read_seven_scenes,
+        SceneFormat.CAMBRIDGE: _read_cambridge,
     }
-    return readers[scene_format](source, options).save(out, copy_images=copy_images)
+    scene = _with_validation(readers[scene_format](source, options), options)
+    return scene.save(out, copy_images=copy_images)
+
+
+def _with_validation(scene: 'Scene', options: ImportOptions) -> 'Scene':
+    from posefield.data.splits import hold_out_validation
+
+    if options.validation is None:
+        return scene
+    return replace(scene, splits=hold_out_validation(scene.splits, options.validation))
 
 
 def _read_nerf(source: Path, options: ImportOptions) -> 'Scene':
@@ -132,6 +156,12 @@ def _read_seven_scenes(source: Path, options: ImportOptions) -> 'Scene':
         split_name=options.split_name,
         every=options.hold_out,
     )
+
+
+def _read_cambridge(source: Path, options: ImportOptions) -> 'Scene':
+    from posefield.data.cambridge import read_cambridge
+
+    return read_cambridge(source, focal=options.focal, every=options.hold_out)
 
 
 def _read_colmap(source: Path, options: ImportOptions) -> 'Scene':
@@ -156,7 +186,7 @@ def _import_bag(source: Path, options: ImportOptions, out: Path) -> 'Scene':
     out.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix='.bag-') as images:
         scene = read_bag(source, images, topics=topics, thinning=thinning, every=options.hold_out)
-        return scene.save(out)
+        return _with_validation(scene, options).save(out)
 
 
 def with_found_files(source: Path, options: ImportOptions) -> ImportOptions:

@@ -26,8 +26,20 @@ def import_command(
             'Default: the splits of the source, or 6.',
         ),
     ] = None,
+    validation: Annotated[
+        int | None,
+        typer.Option(
+            '--validation',
+            min=2,
+            help='Keep every N-th training image, starting with the first, for choosing settings '
+            'and calibrating. Default: the val split of the source, if any.',
+        ),
+    ] = None,
     poses: Annotated[
-        Path | None, typer.Option('--poses', help='7-Scenes: file of SfM pseudo ground truth.')
+        Path | None,
+        typer.Option(
+            '--poses', help='7-Scenes: SfM pseudo ground truth, a file, or the folder of all.'
+        ),
     ] = None,
     split_file: Annotated[
         Path | None, typer.Option('--split-file', help='7-Scenes: JSON with train and test lists.')
@@ -37,6 +49,13 @@ def import_command(
     ] = None,
     images: Annotated[
         Path | None, typer.Option('--images', help='COLMAP: folder of the images.')
+    ] = None,
+    focal: Annotated[
+        float | None,
+        typer.Option(
+            '--focal',
+            help='Cambridge: focal length of all images in pixels; default reconstruction.nvm.',
+        ),
     ] = None,
     image_topic: Annotated[
         str | None, typer.Option('--image', help='Bag: image topic, raw or compressed.')
@@ -70,10 +89,12 @@ def import_command(
 
     options = ImportOptions(
         hold_out=hold_out,
+        validation=validation,
         poses=poses,
         split_file=split_file,
         split_name=split_name,
         images=images,
+        focal=focal,
         image_topic=image_topic,
         camera_info_topic=camera_info_topic,
         pose_topic=pose_topic,
@@ -86,7 +107,7 @@ def import_command(
     scene = import_scene(source, scene_format, options, out)
     if scene.skipped:
         typer.echo(
-            f'warning: {len(scene.skipped)} images were skipped (no file or no pose), '
+            f'warning: {len(scene.skipped)} images were skipped (no file or no usable pose), '
             f'such as {scene.skipped[0]}.',
             err=True,
         )
@@ -119,7 +140,7 @@ def simulate(
 @app.command()
 def info(
     scene: Annotated[Path, typer.Argument(help='Scene folder.')],
-    check: Annotated[bool, typer.Option('--check', help='Open every image.')] = False,
+    check: Annotated[bool, typer.Option('--check', help='Open every image and mask.')] = False,
 ) -> None:
     """Say what is in a scene; fails when it cannot be used."""
     import numpy as np
@@ -133,9 +154,12 @@ def info(
     if check:
         for frame in loaded.frames:
             frame.read_image()
+            frame.read_mask()
     typer.echo(f'{scene}: {describe_splits(loaded)}')
     typer.echo(f'posed images   {len(poses)}')
+    masks = sum(frame.mask_path is not None for frame in loaded.frames)
     typer.echo(f'skipped        {len(loaded.skipped)}')
+    typer.echo(f'masks          {masks}')
     for camera in sorted(cameras, key=lambda camera: (camera.width, camera.height, camera.fx)):
         typer.echo(
             f'camera         {camera.width}x{camera.height} {camera.model}, '

@@ -6,10 +6,11 @@ import pytest
 
 from posefield.cli.app import main
 from posefield.cli.importing import SceneFormat, detect_format
+from posefield.data.pose_files import NamedPose, write_cambridge_poses
 from posefield.data.scene import Scene
 from posefield.errors import DataError
 from posefield.geometry.poses import invert, to_quat_xyzw
-from support.scenes import SIZE, pose, write_picture
+from support.scenes import SIZE, nerf_content, pose, write_nerf, write_picture
 
 
 def write_colmap(folder: Path, count: int = 4) -> Path:
@@ -44,6 +45,59 @@ def test_a_colmap_project_with_photos_elsewhere(tmp_path, capsys, explicit):
     assert scene.frames[2].read_image()[0, 0, 0] == pytest.approx(20 / 255)
 
 
+def write_cambridge(folder: Path, names: list[str]) -> Path:
+    poses = [NamedPose(name, pose(index)) for index, name in enumerate(names)]
+    write_cambridge_poses(folder / 'dataset_train.txt', poses[:-1])
+    write_cambridge_poses(folder / 'dataset_test.txt', poses[-1:])
+    for index, name in enumerate(names):
+        write_picture(folder / name, index)
+    return folder
+
+
+@pytest.mark.parametrize('explicit', [[], ['--format', 'cambridge']])
+def test_cambridge_with_one_focal_length_and_validation(tmp_path, capsys, explicit):
+    names = [f'seq1/frame0000{index}.png' for index in range(6)]
+    source = write_cambridge(tmp_path / 'ShopFacade', names)
+    write_picture(source / 'masks' / names[3], 25)
+    options = ['--focal', '22.5', '--validation', '2', *explicit]
+    out = tmp_path / 'scene'
+    assert main(['scene', 'import', str(source), '--out', str(out), *options]) == 0
+    printed = capsys.readouterr()
+    assert '6 images (2 train, 1 test, 3 val)' in printed.out and printed.err == ''
+    scene = Scene.load(out)
+    assert scene.splits == {
+        'train': (names[1], names[3]), 'val': (names[0], names[2], names[4]), 'test': (names[5],),
+    }  # fmt: skip
+    assert {frame.camera.fx for frame in scene.frames} == {22.5}
+    assert main(['scene', 'info', str(out), '--check']) == 0
+    assert 'masks          1\n' in capsys.readouterr().out
+    write_picture(out / 'masks' / f'{names[3]}.png', 12)
+    assert main(['scene', 'info', str(out), '--check']) == 1
+    assert 'has no static pixel' in capsys.readouterr().err
+
+
+def test_a_scene_with_validation_photos_of_its_own_keeps_them(tmp_path, capsys):
+    content = nerf_content(
+        train_filenames=['images/000.png', 'images/001.png', 'images/002.png'],
+        val_filenames=['images/003.png'],
+    )
+    source = write_nerf(tmp_path / 'source', content)
+    out = tmp_path / 'scene'
+    command = ['scene', 'import', str(source), '--out', str(out)]
+    assert main([*command, '--validation', '2']) == 1
+    assert 'leave out --validation' in capsys.readouterr().err
+    assert not out.exists()
+    assert main(command) == 0
+    assert Scene.load(out).splits['val'] == ('003.png',)
+
+
+def test_a_focal_length_for_a_scene_that_has_intrinsics_is_refused(tmp_path, capsys):
+    source = write_nerf(tmp_path / 'source', nerf_content())
+    command = ['scene', 'import', str(source), '--out', str(tmp_path / 'scene'), '--focal', '20']
+    assert main(command) == 1
+    assert '(nerf) brings its own intrinsics' in capsys.readouterr().err
+
+
 def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -57,6 +111,8 @@ def touch(path: Path) -> Path:
         (['metadata.yaml'], SceneFormat.BAG),
         (['seq-01/frame-000000.color.png'], SceneFormat.SEVEN_SCENES),
         (['frame-000000.color.jpg'], SceneFormat.SEVEN_SCENES),
+        (['seq-01.zip'], SceneFormat.SEVEN_SCENES),
+        (['dataset_train.txt', 'reconstruction.nvm'], SceneFormat.CAMBRIDGE),
         (['images.bin', 'cameras.bin'], SceneFormat.COLMAP),
         (['sparse/images.txt', 'sparse/cameras.txt'], SceneFormat.COLMAP),
         (['sparse/1/images.bin', 'sparse/1/cameras.bin'], SceneFormat.COLMAP),
