@@ -12,6 +12,7 @@ from posefield.cli.demo import demo
 from posefield.cli.localize import localize
 from posefield.cli.maps import app as map_app
 from posefield.cli.scene import app as scene_app
+from posefield.cli.tables import tables
 from posefield.errors import LearningInterrupted, PosefieldError
 
 EXIT_ERROR = 1
@@ -29,6 +30,7 @@ app.add_typer(map_app, name='map')
 app.add_typer(bag_app, name='bag')
 app.add_typer(bundle_app, name='bundle')
 app.command()(localize)
+app.command()(tables)
 app.command()(demo)
 
 

@@ -44,6 +44,12 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 500; font-size: 14px; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr));
           gap: 8px 48px; align-items: start; }
+.wide { overflow-x: auto; }
+.wide table, .wide th { font-size: 14px; }
+.wide th, .wide td { padding: 6px 8px; vertical-align: bottom; }
+.wide th:first-child, .wide td:first-child { padding-left: 0; }
+.named th:nth-child(2), .named td:nth-child(2) { text-align: left; min-width: 9em; }
+.foot { margin: 10px 0 0; }
 .bad { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0;
      font-size: 15px; }
@@ -87,6 +93,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         '<tr>' + ''.join(f'<td>{escape(cell)}</td>' for cell in row) + '</tr>' for row in rows
     )
     return f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def wide_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+    """Return a table in small print that scrolls where the window is too narrow for it.
+
+    Args:
+        header, rows: as in `table`.
+        text_columns: 1, or 2 when the second column is text, too.
+    """
+    kind = 'wide named' if text_columns > 1 else 'wide'
+    return f'<div class="{kind}">{table(header, rows)}</div>'
+
+
+def footnote(text: str) -> str:
+    """Return a remark below a table or picture."""
+    return f'<p class="note foot">{escape(text)}</p>'
 
 
 def definitions(items: Sequence[tuple[str, str]]) -> str:
