@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).parents[2] / 'docs' / 'conventions.md'
 
 def test_the_examples_hold():
     blocks = re.findall(r'^```python\n(.*?)^```', DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert all('assert ' in block for block in blocks)
     exec(compile('\n'.join(blocks), str(DOCUMENT), 'exec'), {})
 
