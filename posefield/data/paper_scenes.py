@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from posefield.data.recentring import Recentring
+from posefield.data.recentring import Recentring, average_pose
 from posefield.errors import DataError
+from posefield.geometry.poses import invert
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class PaperScene:
         """Return the form of re-centring that the published poses have."""
         return 'sfm' if self.dataset == '7scenes' else 'dslam'
 
+    def recentring(self, T_map_cam_N44: np.ndarray) -> Recentring:
+        """Return the re-centring by the recipe of the authors.
+
+        Their averages for SfM poses are of world-to-camera matrices, for others of camera-to-world
+        ones.
+
+        Args:
+            T_map_cam_N44: poses of the training images.
+        """
+        averaged = invert(T_map_cam_N44) if self.form == 'sfm' else T_map_cam_N44
+        return Recentring(average_pose(averaged), self.form)
+
     def to_nerf(self, centres_N3: np.ndarray) -> np.ndarray:
         """Return re-centred camera centres (N, 3) in metres as the paper's field sees them."""
         moved = self.pose_scale * np.asarray(centres_N3) + np.asarray(self.move)
@@ -53,7 +66,8 @@ class PaperScene:
     def centre_in_map(self, recentring: Recentring) -> np.ndarray:
         """Return the map point (3,) at the origin of the paper's field.
 
-        With it, `(map - centre) * scale` are the paper's coordinates up to a rotation.
+        With it, `(map - centre) * scale` are the paper's coordinates up to a rotation: the
+        centre and scale of a `SceneTransform`, with `near` and `far`.
         """
         published = np.append(-np.asarray(self.move) / self.pose_scale, 1.0)
         return np.linalg.solve(recentring.T_published_map, published)[:3]

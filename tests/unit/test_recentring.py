@@ -6,6 +6,7 @@ import pytest
 from posefield.data.paper_scenes import PAPER_SCENES, paper_scene
 from posefield.data.recentring import Recentring, average_pose
 from posefield.errors import DataError, PoseError
+from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.poses import from_quat_xyzw, invert
 from support.scenes import pose
 
@@ -109,6 +110,25 @@ def test_the_centre_of_a_paper_scene_gives_its_coordinates_up_to_a_rotation(name
     theirs = scene.to_nerf(recentring.to_published(POSES_N44)[:, :3, 3])
     R = recentring.T_published_map[:3, :3]
     np.testing.assert_allclose(ours @ R.T, theirs, atol=1e-9)
+
+
+def test_the_paper_averaged_what_the_files_hold():
+    sfm = paper_scene('chess').recentring(POSES_N44)
+    np.testing.assert_allclose(sfm.T_map_average, average_pose(invert(POSES_N44)))
+    dslam = paper_scene('KingsCollege').recentring(POSES_N44)
+    np.testing.assert_allclose(dslam.T_map_average, average_pose(POSES_N44))
+    assert (sfm.form, dslam.form) == ('sfm', 'dslam')
+
+
+def test_the_paper_sets_up_our_transform():
+    scene = paper_scene('OldHospital')
+    recentring = scene.recentring(POSES_N44)
+    transform = SceneTransform(
+        tuple(scene.centre_in_map(recentring)), scene.scale, scene.near, scene.far
+    )
+    ours = transform.camera_to_field(pose(2))[:3, 3]
+    theirs = scene.to_nerf(recentring.to_published(pose(2))[None, :3, 3])[0]
+    assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(theirs))
 
 
 def test_focal_lengths_of_the_paper_go_with_the_size():
