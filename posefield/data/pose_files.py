@@ -104,8 +104,15 @@ def read_cambridge_poses(path: Path | str) -> list[NamedPose]:
     Raises:
         DataError, PoseError: for a line that is not so, with its number.
     """
+    lines = _numbered_lines(path)
+    for number, line in lines[: len(CAMBRIDGE_HEADER)]:
+        if len(_numbers(line)) == 7:
+            raise DataError(
+                f'Line {number} of {path} must belong to the header of {len(CAMBRIDGE_HEADER)} '
+                f'lines, found the pose {line[:80]!r}.'
+            )
     poses = []
-    for number, line in _numbered_lines(path)[len(CAMBRIDGE_HEADER) :]:
+    for number, line in lines[len(CAMBRIDGE_HEADER) :]:
         if not line.strip():
             continue
         name, numbers = _name_and_numbers(line, 7, CAMBRIDGE_COLUMNS, number, path)
@@ -169,19 +176,23 @@ def _numbered_lines(path: Path | str) -> list[tuple[int, str]]:
         raise DataError(f'The pose file {path} cannot be read: {error}.') from error
 
 
+def _numbers(line: str) -> list[float]:
+    """Return the numbers after the name in a line; none where one of them is no number."""
+    try:
+        return [float(word) for word in line.split()[1:]]
+    except ValueError:
+        return []
+
+
 def _name_and_numbers(
     line: str, count: int, columns: str, number: int, path: Path | str
 ) -> tuple[str, list[float]]:
-    name, *words = line.split()
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        numbers = []
+    numbers = _numbers(line)
     if len(numbers) != count:
         raise DataError(
             f'Line {number} of {path} must be "{columns}", found {line.strip()[:80]!r}.'
         )
-    return name, numbers
+    return line.split()[0], numbers
 
 
 def _from_quat_wxyz(

@@ -160,7 +160,9 @@ def _pseudo_ground_truth(
 
 def _pose_files(poses: Path, source: Path) -> dict[str, Path]:
     """Return the files by the split that they are of; a file without a partner is of `all`."""
-    stem = poses / source.resolve().name
+    folder = source.resolve()
+    scene = folder.parent if SEQUENCE.fullmatch(folder.name) else folder
+    stem = poses / scene.name
     if not poses.is_dir():
         ending = next((end for end in PGT_ENDINGS.values() if poses.name.endswith(end)), None)
         if ending is None:

@@ -184,8 +184,9 @@ def test_a_pair_of_pose_files_is_read_whole_and_says_the_splits(tmp_path, given)
 def test_a_pair_of_pose_files_says_which_sequences_are_missing(tmp_path):
     source, pairs = write_pairs(tmp_path, 'seq-04/frame-000000.color.png 1 0 0 0 0 0 0 500\n')
     assert read_seven_scenes(source, poses=pairs).skipped == ('seq-04',)
-    alone = read_seven_scenes(source / 'seq-02', poses=pairs / 'chess_test.txt')
-    assert alone.skipped == () and len(alone.frames) == 3
+    for poses in (pairs, pairs / 'chess_test.txt'):
+        alone = read_seven_scenes(source / 'seq-02', poses=poses)
+        assert alone.skipped == () and len(alone.frames) == 3
 
 
 def test_a_file_without_its_partner_is_read_alone(tmp_path):

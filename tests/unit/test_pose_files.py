@@ -73,6 +73,14 @@ def test_lists_of_cambridge_hold_the_centre_and_the_rotation_of_the_world(tmp_pa
     assert found.T_map_cam[:3, 3].tolist() == [1.0, 2.0, 3.0]
 
 
+def test_a_list_of_cambridge_without_its_header_loses_no_pose(tmp_path):
+    path = tmp_path / 'dataset_train.txt'
+    write_cambridge_poses(path, named_poses())
+    path.write_text('\n'.join(path.read_text().splitlines()[1:]))
+    with pytest.raises(DataError, match='Line 3 of .*train.txt must belong to the header of 3 l'):
+        read_cambridge_poses(path)
+
+
 @pytest.mark.parametrize('form', ['sfm', 'dslam'])
 def test_published_poses_go_there_and_back(tmp_path, form):
     recentring = Recentring(pose(3), form)
