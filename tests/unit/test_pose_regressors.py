@@ -10,6 +10,7 @@ import torch
 
 from posefield.errors import BundleError, LearningError
 from posefield.relocalization.regressors.dfnet import DFNetConfig
+from posefield.relocalization.regressors.ms_transformer import MsTransformerConfig
 from posefield.relocalization.regressors.posenet import CompactPoseNet, CompactPoseNetConfig
 from posefield.relocalization.regressors.posenet12 import PoseNetConfig
 from posefield.relocalization.regressors.registry import (
@@ -22,6 +23,20 @@ from posefield.relocalization.regressors.regressor import evaluating, rigid_pose
 SMALL = {
     'compact': CompactPoseNetConfig(channels=(8, 16), cells=2, width=16),
     'posenet': PoseNetConfig('compact', 'random', hidden=16, dropout=0.2),
+    'ms-transformer': MsTransformerConfig(
+        scenes=('garden', 'house'),
+        scene='house',
+        backbone='compact',
+        weights='random',
+        width=16,
+        heads=2,
+        hidden=16,
+        translation_layers=1,
+        rotation_layers=2,
+        head_width=16,
+        image_side=36,
+        crop=32,
+    ),
     'dfnet': DFNetConfig(channels=8, hidden=4, width_scale=0.07, weights='random'),
 }
 KINDS = sorted(SMALL)

@@ -7,12 +7,13 @@ import torch
 from posefield.errors import BundleError, LearningError
 from posefield.learning.randomness import global_randomness
 from posefield.relocalization.regressors.dfnet import DFNet
+from posefield.relocalization.regressors.ms_transformer import MsTransformer
 from posefield.relocalization.regressors.posenet import CompactPoseNet
 from posefield.relocalization.regressors.posenet12 import PoseNet
 from posefield.relocalization.regressors.regressor import PoseRegressor, RegressorConfig
 
 REGRESSORS: dict[str, type[PoseRegressor]] = {
-    regressor.kind: regressor for regressor in (CompactPoseNet, PoseNet, DFNet)
+    regressor.kind: regressor for regressor in (CompactPoseNet, PoseNet, MsTransformer, DFNet)
 }
 
 

@@ -35,7 +35,7 @@ class Regression:
         T_field_cam: (4, 4) float64, rigid.
         scene: the scene that a network for several scenes takes the image for; None from a
             network for one.
-        expected_scene: the scene that the network was asked for; None likewise.
+        expected_scene: the scene of the map that asks; None when any will do.
         scene_probability: of `scene`.
     """
 
@@ -47,7 +47,7 @@ class Regression:
     @property
     def in_expected_scene(self) -> bool:
         """Whether the pose is in the frame that the caller expects."""
-        return self.scene == self.expected_scene
+        return self.expected_scene is None or self.scene == self.expected_scene
 
 
 class PoseRegressor(nn.Module, ABC):
