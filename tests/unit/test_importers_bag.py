@@ -346,10 +346,10 @@ def test_the_command_hands_all_options_on(tmp_path, capsys):
     command = ['scene', 'import', str(bag), '--out', str(tmp_path / 'new' / 'scene')]
     options = ['--image', '/left/image', '--camera-info', '/calibration', '--pose', '/where']
     more = ['--min-distance', '0.4', '--min-angle-deg', '90', '--hold-out', '2', '--rectified']
-    assert main([*command, *options, *more]) == 0
+    assert main([*command, *options, *more, '--validation', '2']) == 0
     scene = Scene.load(tmp_path / 'new' / 'scene')
     assert_poses_are_right(scene, range(0, COUNT, 2))
-    assert len(scene.split('test')) == 2
+    assert [len(scene.split(name)) for name in ('train', 'val', 'test')] == [1, 1, 2]
     assert {frame.camera for frame in scene.frames} == {CAMERA.pinhole()}
     assert cv2.imread(str(scene.frames[1].image_path)).shape == (12, 16, 3)
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['scene']
