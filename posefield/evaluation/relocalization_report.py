@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posefield.evaluation import plots, report_page
+from posefield.evaluation import plots, report_page, trajectory_plots
 from posefield.evaluation.metrics import FrameResult
 from posefield.geometry.images import resize
 from posefield.geometry.poses import PoseErrors
@@ -136,17 +136,43 @@ def _tiles(report: RelocalizationReport) -> list[tuple[str, str]]:
 
 
 def _trajectory_section(located: Sequence[FrameResult], units: str) -> str:
-    picture = plots.trajectory(
-        np.array([result.localization.T_map_cam for result in located]),
+    unit = 'm' if units == 'metres' else 'map units'
+    refined = trajectory_plots.CameraPair(
         np.array([result.T_map_cam_true for result in located]),
+        np.array([result.localization.T_map_cam for result in located]),
         np.array([result.errors.rotation_deg for result in located]),
-        'm' if units == 'metres' else 'map units',
     )
+    pictures = [
+        report_page.picture(
+            trajectory_plots.trajectory(refined, unit), 'Estimated and true cameras'
+        )
+    ]
+    coarse = _coarse_pair(located)
+    if coarse is not None:
+        pictures.append(
+            report_page.picture(
+                trajectory_plots.refinement(coarse, refined, unit),
+                'Cameras before and after refinement, and the rotation error of every frame',
+            )
+        )
     return report_page.section(
         'Trajectory',
-        report_page.picture(picture, 'Estimated and true cameras'),
+        *pictures,
         note='Grey: true cameras. Coloured by rotation error: estimates, not aligned to the '
-        'truth in any way.',
+        'truth in any way. Estimates further off than the whole drive is long are left out.',
+    )
+
+
+def _coarse_pair(located: Sequence[FrameResult]) -> trajectory_plots.CameraPair | None:
+    """Return the hypotheses of all frames; None where one is missing or nothing was refined."""
+    coarse = np.array([result.localization.T_map_cam_coarse for result in located])
+    refined = np.array([result.localization.T_map_cam for result in located])
+    if not np.isfinite(coarse).all() or np.array_equal(coarse, refined):
+        return None
+    return trajectory_plots.CameraPair(
+        np.array([result.T_map_cam_true for result in located]),
+        coarse,
+        np.array([result.coarse_errors.rotation_deg for result in located]),
     )
 
 

@@ -7,9 +7,9 @@ import re
 
 import cv2
 import numpy as np
+import pytest
 
 from posefield.evaluation.metrics import FrameResult, summarise
-from posefield.evaluation.plots import upright_axes
 from posefield.evaluation.relocalization_report import (
     RelocalizationReport,
     ReportView,
@@ -20,6 +20,7 @@ from posefield.evaluation.relocalization_report import (
     percent,
     write_report,
 )
+from posefield.evaluation.trajectory_plots import upright_axes
 from posefield.geometry.poses import perturbed
 from support.fake_localizer import localization
 
@@ -83,10 +84,14 @@ def report(results: list[FrameResult], **changes) -> RelocalizationReport:
     return replace(made, **changes)
 
 
-def test_the_page_has_every_part_and_needs_no_other_file(tmp_path):
-    path = tmp_path / 'report.html'
+@pytest.fixture(scope='module')
+def page(tmp_path_factory) -> Page:
+    path = tmp_path_factory.mktemp('report') / 'report.html'
     write_report(path, report(drive()))
-    page = Page(path.read_text())
+    return Page(path.read_text())
+
+
+def test_the_page_has_every_part_and_needs_no_other_file(page):
     assert page.open == []
     assert all(reference.startswith('data:image/png;base64,') for reference in page.references)
     # Trajectory, three times query, render and blend, two error figures, score against error.
@@ -97,10 +102,26 @@ def test_the_page_has_every_part_and_needs_no_other_file(tmp_path):
     assert '1 frames without a pose' in page.text
 
 
-def test_the_pictures_are_pictures(tmp_path):
-    path = tmp_path / 'report.html'
-    write_report(path, report(drive()))
-    for source in Page(path.read_text()).images:
+def test_refined_drives_are_drawn_before_and_after(tmp_path):
+    generator = np.random.default_rng(2)
+    results = [
+        replace(
+            result,
+            localization=replace(
+                result.localization,
+                T_map_cam_coarse=perturbed(result.T_map_cam_true, 0.2, 5.0, generator),
+            ),
+        )
+        for result in drive(2)[:-1]
+    ]
+    write_report(tmp_path / 'report.html', report(results, views=[]))
+    text = (tmp_path / 'report.html').read_text()
+    assert text.count('alt="Cameras before and after refinement') == 1
+    assert len(Page(text).images) == 1 + 1 + 2 + 1
+
+
+def test_the_pictures_are_pictures(page):
+    for source in page.images:
         data = base64.b64decode(source.partition(',')[2])
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert image.std() > 5.0
@@ -145,10 +166,8 @@ def test_durations_are_written_for_people():
     assert milliseconds(None) == milliseconds(float('inf')) == '–'
 
 
-def test_the_runtime_of_each_stage_is_on_the_page_with_the_total_last(tmp_path):
-    write_report(tmp_path / 'report.html', report(drive()))
-    text = Page((tmp_path / 'report.html').read_text()).text
-    stages = text[text.index('Runtime') :]
+def test_the_runtime_of_each_stage_is_on_the_page_with_the_total_last(page):
+    stages = page.text[page.text.index('Runtime') :]
     assert stages.index('alignment') < stages.index('total') < stages.index('whole call')
     assert '2.00 ms' in stages and '500 ms' in stages
 
