@@ -22,7 +22,9 @@ from posefield.data.splits import (
 from posefield.errors import DataError
 from posefield.geometry.camera import Camera
 
-# The focal length that goes with the distributed poses, in pixels of a 640 pixels wide image.
+# Focal lengths are in pixels of the images as published, which are so wide.
+PUBLISHED_WIDTH = 640
+# The focal length that goes with the distributed poses.
 DEPTH_CAMERA_FOCAL = 585.0
 SPLIT_FILES = {'train': 'TrainSplit.txt', 'test': 'TestSplit.txt'}
 PGT_ENDINGS = {'train': '_train.txt', 'test': '_test.txt'}
@@ -42,7 +44,7 @@ def read_seven_scenes(
 ) -> Scene:
     """Read a 7-Scenes folder.
 
-    Images without a pose are skipped and listed.
+    Images without a pose and listed sequences that are not there are skipped and listed.
 
     Args:
         source: the scene's folder with `seq-XX` folders, or one sequence's folder.
@@ -53,8 +55,7 @@ def read_seven_scenes(
             looked for in `source` too.  Images in no list are left out.
         split_name: which split of the file.
         every: hold out every N-th image; None takes the split file, else TrainSplit.txt and
-            TestSplit.txt, else the pair of pose files, else every 6th.  Listed sequences that
-            are not there are listed as skipped.
+            TestSplit.txt, else the pair of pose files, else every 6th.
 
     Raises:
         DataError, PoseError, CameraError: when what is there cannot be used.
@@ -77,8 +78,8 @@ def read_seven_scenes(
         splits, missing = _published_splits(source, names, listed)
     else:
         splits, missing = hold_out(names, every), ()
-    used = {name for listed in splits.values() for name in listed}
-    frames = [_frame(images[name], name, posed[name]) for name in sorted(used)]
+    used = sorted({name for of_split in splits.values() for name in of_split})
+    frames = [_frame(images[name], name, posed[name]) for name in used]
     return Scene(
         root=source,
         frames=with_found_masks(source, frames),
@@ -154,8 +155,8 @@ def _pseudo_ground_truth(
         return listed, ()
     if all('/' not in name for name in images):
         return {'all': {**listed['train'], **listed['test']}}, ()
-    named = [pose.name for of_split in lines.values() for pose in of_split]
-    return listed, _absent(source, sorted({name.partition('/')[0] for name in named}))
+    sequences = {pose.name.partition('/')[0] for of_split in lines.values() for pose in of_split}
+    return listed, _absent(source, sorted(sequences))
 
 
 def _pose_files(poses: Path, source: Path) -> dict[str, Path]:
@@ -200,7 +201,8 @@ def _match_poses(
 def _frame(path: Path, name: str, pose: NamedPose) -> Frame:
     """Return the frame of an image; its camera's principal point is the image's middle."""
     width, height = image_size(path)
-    focal = DEPTH_CAMERA_FOCAL * width / 640 if pose.focal is None else pose.focal
+    published = DEPTH_CAMERA_FOCAL if pose.focal is None else pose.focal
+    focal = published * width / PUBLISHED_WIDTH
     camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
     return Frame(name, path, camera, pose.T_map_cam)
 

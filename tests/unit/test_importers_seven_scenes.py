@@ -12,7 +12,11 @@ from support.scenes import SIZE, pose, write_picture
 
 
 def write_sequences(folder, suffix='png', sequences=('seq-01', 'seq-02'), count=3):
-    """Images with distributed poses, and pseudo ground truth that is shifted by 1 m in x."""
+    """Images with distributed poses, and pseudo ground truth that is shifted by 1 m in x.
+
+    Focal lengths are 25 pixels in the first sequence and 26 in the second, listed for images as
+    wide as the published ones.
+    """
     lines = []
     for s, sequence in enumerate(sequences):
         for i in range(count):
@@ -23,7 +27,7 @@ def write_sequences(folder, suffix='png', sequences=('seq-01', 'seq-02'), count=
             T[0, 3] += 1.0
             T_cam_map = invert(T)
             qx, qy, qz, qw = to_quat_xyzw(T_cam_map)
-            numbers = [qw, qx, qy, qz, *T_cam_map[:3, 3], 25.0 + s]
+            numbers = [qw, qx, qy, qz, *T_cam_map[:3, 3], (25.0 + s) * 640 / SIZE[0]]
             words = [f'{number:.9f}' for number in numbers]
             lines.append(f'{sequence}/frame-{i:06d}.color.png {" ".join(words)}')
     (folder / 'pgt.txt').write_text('\n'.join(lines) + '\n')
