@@ -1,8 +1,11 @@
 """The grid field: shapes, determinism, finite gradients, and that it learns geometry."""
 
+import dataclasses
+
 import torch
 
 from posefield.fields.compositing import distortion_loss, interlevel_loss
+from posefield.fields.encodings import contract, spherical_harmonics
 from posefield.fields.grid_field import (
     GridField,
     GridFieldConfig,
@@ -42,6 +45,44 @@ def test_the_same_seed_gives_the_same_field_whatever_the_global_state():
     other = tiny_field(seed=1).state_dict()
     assert not torch.equal(first.state_dict()['trunk.0.weight'], other['trunk.0.weight'])
     assert not torch.equal(first.state_dict()['grids.0.planes'], other['grids.0.planes'])
+
+
+def test_a_feature_head_leaves_the_rest_of_the_field_as_it_is():
+    plain = tiny_field()
+    with_features = GridField(
+        dataclasses.replace(TINY, features=7), torch.Generator().manual_seed(0)
+    )
+    added = with_features.state_dict()
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(added.pop(name), tensor), name
+    assert all(name.startswith('feature.') for name in added)
+    generator = torch.Generator().manual_seed(1)
+    directions = torch.cat([torch.rand(20, 2, generator=generator) - 0.5, torch.ones(20, 1)], 1)
+    first, second = (
+        render_rays(field, torch.zeros(20, 3), directions, 0.05, 30.0)
+        for field in (plain, with_features)
+    )
+    assert torch.equal(first.colours, second.colours)
+    assert first.features is None
+    assert second.features.shape == (20, 7)
+
+
+def test_features_are_composited_from_the_head_s_value_at_every_sample():
+    field = GridField(dataclasses.replace(TINY, features=7), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    directions = torch.cat([torch.rand(5, 2, generator=generator) - 0.5, torch.ones(5, 1)], 1)
+    with torch.no_grad():
+        render = render_rays(field, torch.zeros(5, 3), directions, 0.05, 30.0)
+        distances, weights = render.fine.distances, render.fine.weights
+        for ray in range(5):
+            middles = 0.5 * (distances[ray, 1:] + distances[ray, :-1])
+            points = middles[:, None] * directions[ray]
+            contracted = contract(points)
+            planes = torch.cat([grid(contracted) for grid in field.grids], dim=1)
+            view = spherical_harmonics(torch.nn.functional.normalize(directions[ray], dim=0))
+            said = field.feature(torch.cat([planes, view.expand(len(points), -1)], dim=1))
+            expected = (weights[ray, :, None] * said).sum(dim=0)
+            torch.testing.assert_close(render.features[ray], expected)
 
 
 def test_planes_are_looked_up_by_their_own_axes():
