@@ -10,6 +10,10 @@ from posefield.errors import DataError
 MIN_NEAR = 0.02
 # Rays end this many scene radii away; space beyond the unit box is contracted.
 FAR = 30.0
+# With fewer points than these a scene's extent is guessed from its cameras.
+MIN_POINTS = 50
+# More points than these say no more about its depth.
+MAX_POINTS = 5000
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,32 @@ class SceneTransform:
         return (np.asarray(points_N3) - np.asarray(self.centre)) * self.scale
 
     @classmethod
-    def from_content(cls, T_map_cam_N44: np.ndarray, points_N3: np.ndarray) -> 'SceneTransform':
+    def from_content(
+        cls,
+        T_map_cam_N44: np.ndarray,
+        points_N3: np.ndarray,
+        *,
+        near: float | None = None,
+        far: float | None = None,
+        scale: float | None = None,
+        centre: tuple[float, float, float] | None = None,
+    ) -> 'SceneTransform':
         """Return the transform that puts the cameras and most points into the unit box.
 
         Args:
             T_map_cam_N44: training cameras.
             points_N3: triangulated points; with fewer than 50 the box is guessed from the
                 point that the cameras look at.
+            near, far, scale, centre: take the place of what is computed, where given.
 
         Raises:
             DataError: when all cameras stand in one place and there are too few points, so
                 that no scale can be known.
         """
         centres = T_map_cam_N44[:, :3, 3]
-        if len(points_N3) < 50:
-            if np.ptp(centres, axis=0).max() <= 1e-9 * np.abs(centres).max():
+        if len(points_N3) < MIN_POINTS:
+            alone = np.ptp(centres, axis=0).max() <= 1e-9 * np.abs(centres).max()
+            if alone and scale is None:
                 raise DataError(
                     'All cameras stand in one place and hardly a point was triangulated: '
                     'the scale of the scene cannot be known.'
@@ -66,12 +81,53 @@ class SceneTransform:
             points_N3 = _guessed_content(T_map_cam_N44)
         low, high = np.percentile(points_N3, [4, 96], axis=0)
         low, high = np.minimum(low, centres.min(axis=0)), np.maximum(high, centres.max(axis=0))
-        extent = float((high - low).max()) / 2.0
-        centre = (low + high) / 2.0
-        scale = 0.95 / extent
-        distances = np.linalg.norm(points_N3[:, None] - centres[None], axis=-1)
-        near = max(MIN_NEAR, 0.5 * float(np.percentile(distances.min(axis=1), 1)) * scale)
-        return cls(tuple(centre.tolist()), scale, near, FAR)
+        if centre is None:
+            centre = tuple(((low + high) / 2.0).tolist())
+        if scale is None:
+            scale = 0.95 / (float((high - low).max()) / 2.0)
+        if near is None:
+            distances = np.linalg.norm(points_N3[:, None] - centres[None], axis=-1)
+            nearest = float(np.percentile(distances.min(axis=1), 1))
+            near = max(MIN_NEAR, 0.5 * nearest * scale)
+        return cls(centre, scale, near, FAR if far is None else far)
+
+    @classmethod
+    def published(
+        cls,
+        near: float,
+        far: float,
+        pose_scale: float,
+        pose_scale2: float,
+        move_all_cam_vec: tuple[float, float, float],
+    ) -> 'SceneTransform':
+        """Return the transform of one row of the published table (NeFeS section 7.4).
+
+        That is pose_scale2 * (pose_scale * c + move_all_cam_vec) of camera centres c in the
+        re-centred frame of section 7.3, which the map frame must be.
+        """
+        centre = tuple(-move / pose_scale for move in move_all_cam_vec)
+        return cls(centre, pose_scale * pose_scale2, near, far)
+
+    def bounded_far(self, T_map_cam_N44: np.ndarray, points_N3: np.ndarray) -> float:
+        """Return how far rays need to go in a field that does not contract space, field units.
+
+        Args:
+            T_map_cam_N44: training cameras.
+            points_N3: triangulated points; with fewer than 50 they are guessed.
+        """
+        if len(points_N3) < MIN_POINTS:
+            points_N3 = _guessed_content(T_map_cam_N44)
+        points = self.points_to_field(points_N3[:: 1 + len(points_N3) // MAX_POINTS])
+        cameras = self.camera_to_field(T_map_cam_N44)
+        depths, distances = [], []
+        for camera in cameras:
+            offsets = points - camera[:3, 3]
+            distance, depth = np.linalg.norm(offsets, axis=1), offsets @ camera[:3, 2]
+            # Roughly what a camera can see: up to 45 degrees from its axis.
+            depths.append(depth[depth > np.sqrt(0.5) * distance])
+            distances.append(distance)
+        seen = np.concatenate(depths)
+        return 1.1 * float(np.percentile(seen if len(seen) else np.concatenate(distances), 99.5))
 
 
 def looked_at_point(T_map_cam_N44: np.ndarray) -> np.ndarray:

@@ -106,3 +106,59 @@ def test_cameras_in_one_place_without_points_have_no_scale(seed):
     poses[:, :3, 3] = [10.0, 20.0, 30.0]
     with pytest.raises(DataError, match='one place'):
         SceneTransform.from_content(poses, np.zeros((0, 3)))
+
+
+def test_what_is_given_takes_the_place_of_what_is_computed():
+    poses, points = ring(np.zeros(3), 2.0), np.random.default_rng(0).normal(size=(100, 3))
+    computed = SceneTransform.from_content(poses, points)
+    given = SceneTransform.from_content(poses, points, near=0.0, far=4.0)
+    assert (given.near, given.far) == (0.0, 4.0)
+    assert (given.centre, given.scale) == (computed.centre, computed.scale)
+    given = SceneTransform.from_content(poses, points, scale=0.1, centre=(1.0, 2.0, 3.0))
+    assert (given.centre, given.scale, given.far) == ((1.0, 2.0, 3.0), 0.1, computed.far)
+    assert given.near == pytest.approx(max(0.02, computed.near * 0.1 / computed.scale))
+
+
+def test_a_given_scale_needs_no_parallax():
+    poses = random_poses(6, 0)
+    poses[:, :3, 3] = [10.0, 20.0, 30.0]
+    assert SceneTransform.from_content(poses, np.zeros((0, 3)), scale=0.5).scale == 0.5
+
+
+def test_a_published_row_is_what_the_authors_do_to_camera_centres():
+    s1, s2, move = 0.3027, 0.32, np.array([0.0, 0.0, 2.5])
+    transform = SceneTransform.published(0.0, 20.0, s1, s2, tuple(move))
+    poses = random_poses(5, seed=4)
+    there = transform.camera_to_field(poses)
+    np.testing.assert_allclose(there[:, :3, 3], s2 * (s1 * poses[:, :3, 3] + move), atol=1e-12)
+    np.testing.assert_array_equal(there[:, :3, :3], poses[:, :3, :3])
+    # The table says what `far` is in metres.
+    assert transform.far / transform.scale == pytest.approx(206, abs=1.0)
+
+
+def test_bounded_rays_reach_what_cameras_see_and_little_more():
+    # Cameras at z = 0 and z = 1 look along z at a wall at z = 6; much lies behind them.
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    poses[1, 2, 3] = 1.0
+    generator = np.random.default_rng(5)
+    wall = np.concatenate(
+        [generator.uniform(-2.0, 2.0, size=(20_000, 2)), np.full((20_000, 1), 6.0)], axis=1
+    )
+    behind = wall * [1.0, 1.0, -50.0]
+    stray = wall[:40] * [1.0, 1.0, 100.0]
+    transform = SceneTransform((0.0, 0.0, 0.0), 0.25, 0.02, 30.0)
+    far = transform.bounded_far(poses, np.concatenate([wall, behind, stray]))
+    assert far == pytest.approx(1.1 * 6.0 * 0.25)
+
+
+def test_bounded_rays_reach_as_far_as_anything_when_cameras_see_no_point():
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    points = np.tile([0.0, 0.0, -4.0], (60, 1))
+    assert TRANSFORM.bounded_far(poses, points) == pytest.approx(1.1 * 4.0 * TRANSFORM.scale)
+
+
+def test_bounded_rays_are_guessed_from_the_cameras_without_points():
+    poses = ring(np.array([5.0, 6.0, 7.0]), 2.0)
+    transform = SceneTransform.from_content(poses, np.zeros((0, 3)))
+    far = transform.bounded_far(poses, np.zeros((0, 3))) / transform.scale
+    assert 2.0 < far < 8.0
