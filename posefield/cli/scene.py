@@ -173,6 +173,43 @@ def info(
     typer.echo(f'looked at      {x:.3f} {y:.3f} {z:.3f}')
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help='Scene folder.')],
+    second: Annotated[
+        Path, typer.Argument(help='Scene folder of the same images with other poses.')
+    ],
+    out: Annotated[
+        Path, typer.Option('--out', help='Folder for comparison.json and report.html.')
+    ],
+) -> None:
+    """Compare two sets of poses of the same images, such as depth SLAM and SfM."""
+    from posefield.data.scene import Scene
+    from posefield.evaluation.compare_scenes import compare_scenes, comparison_figures
+    from posefield.evaluation.comparison_report import write_comparison_report
+    from posefield.evaluation.relocalization_report import angle, length
+    from posefield.storage import write_json
+
+    scenes = Scene.load(first), Scene.load(second)
+    comparison = compare_scenes(*scenes)
+    figures = comparison_figures(comparison, scenes)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / 'comparison.json', figures)
+    write_comparison_report(out / 'report.html', comparison, *scenes)
+    typer.echo(
+        f'images         {len(comparison.names)} ({len(comparison.only_first)} only in the '
+        f'first, {len(comparison.only_second)} only in the second)'
+    )
+    for name, found in comparison.stages:
+        distance = length(figures[name]['translation']['median'], scenes[0].units)
+        turned = angle(figures[name]['rotation_deg']['median'])
+        scale = f', scale {found.alignment.scale:.5f}' if name == 'sim3' else ''
+        typer.echo(f'{name:<14} median {distance}, {turned}{scale}')
+    if comparison.failure:
+        typer.echo(f'warning: {comparison.failure}', err=True)
+    typer.echo(f'report: {out / "report.html"}')
+
+
 def describe_splits(scene) -> str:
     """Return `91 images (84 train, 7 test)`."""
     splits = ', '.join(f'{len(names)} {split}' for split, names in scene.splits.items())

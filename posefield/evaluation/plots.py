@@ -59,6 +59,25 @@ def histograms(panels: Sequence[tuple[np.ndarray, str]]) -> bytes:
     return to_png(figure)
 
 
+def over_frames(panels: Sequence[tuple[np.ndarray, str]]) -> bytes:
+    """Draw one curve over the frames for each (values, label), one below the other."""
+    figure = Figure(figsize=(11, 2.3 * len(panels)), layout='constrained')
+    first = None
+    for index, (values, label) in enumerate(panels):
+        axes = figure.add_subplot(len(panels), 1, index + 1, sharex=first)
+        first = first or axes
+        style(axes)
+        frames = np.arange(1, len(values) + 1)
+        axes.plot(frames, values, color=ACCENT, linewidth=1.4, marker='.', markersize=4)
+        axes.axhline(float(np.median(values)), color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_title(f'median {np.median(values):.3g}', fontsize=10, loc='left')
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.set_xlabel('frame')
+    return to_png(figure)
+
+
 def cumulative(panels: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> bytes:
     """Draw the share of frames below each error, for (refined, coarse, label) panels."""
     figure = Figure(figsize=(11, 3.6), layout='constrained')

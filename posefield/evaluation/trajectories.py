@@ -74,11 +74,12 @@ def trajectory_errors(estimate: Trajectory, truth: Trajectory) -> dict:
     figures = {'matched': len(errors), 'unmatched': len(estimate) - len(errors)}
     for name in ('translation', 'rotation_deg'):
         values = np.array([getattr(error, name) for error in errors])
-        figures[name] = _statistics(values) if len(values) else None
+        figures[name] = statistics(values) if len(values) else None
     return figures
 
 
-def _statistics(values_N: np.ndarray) -> dict[str, float]:
+def statistics(values_N: np.ndarray) -> dict[str, float]:
+    """Return rmse, mean, median and max of at least one value."""
     return {
         'rmse': float(np.sqrt(np.mean(values_N**2))),
         'mean': float(values_N.mean()),
