@@ -75,7 +75,7 @@ def test_one_focal_length_for_all_needs_no_model(tmp_path):
 
 
 def test_the_distortion_of_the_model_is_turned_round(tmp_path):
-    radial = -0.06
+    radial = -0.15
     camera = read_cambridge(write_scene(tmp_path, radial=radial)).frames[0].camera
     assert camera.model == 'plumb_bob'
     distorted = np.array([[0.3, 0.1], [-0.2, 0.25], [0.05, -0.3]])
@@ -83,7 +83,7 @@ def test_the_distortion_of_the_model_is_turned_round(tmp_path):
     points = np.concatenate([undistorted, np.ones((3, 1))], axis=1)
     pixels, _ = camera.project(points)
     expected = distorted * camera.fx + [camera.cx, camera.cy]
-    np.testing.assert_allclose(pixels, expected, atol=1e-4)
+    np.testing.assert_allclose(pixels, expected, atol=1e-3)
     ignored = points[:, :2] * camera.fx + [camera.cx, camera.cy]
     assert np.abs(ignored - expected).max() > 0.05
 

@@ -75,6 +75,8 @@ def write_useless(path: Path, kind: str) -> None:
         path.write_bytes(b'')
     elif kind == 'other size':
         write_picture(path, 25, size=(8, 6))
+    elif kind == 'other height':
+        write_picture(path, 25, size=(SIZE[0], 6))
     elif kind == 'nothing static':
         write_picture(path, 12)
     elif kind == 'labels':
@@ -92,6 +94,7 @@ def write_useless(path: Path, kind: str) -> None:
         ('empty file', r'mask .*m.png does not open'),
         ('cut short', r'mask .*m.png does not open'),
         ('other size', r'mask .*m.png is 8x6 but its image is 16x12'),
+        ('other height', r'mask .*m.png is 16x6 but its image is 16x12'),
         ('nothing static', r'm.png has no static pixel: none is brighter than 127.* is 120'),
         ('labels', r'm.png has no static pixel.*the brightest is 1\.'),
     ],
