@@ -10,6 +10,7 @@ import torch
 
 from posefield.errors import LocalizationError
 from posefield.features.sift import detect_sift
+from posefield.fields.feature_synthesizer import FeatureSynthesizer
 from posefield.geometry.poses import invert
 from posefield.relocalization.acceptance import Evidence
 from posefield.relocalization.hypotheses import (
@@ -25,8 +26,10 @@ from posefield.relocalization.map_bundle import MapBundle
 from posefield.relocalization.query import Query
 from posefield.relocalization.reference_view import to_reference_view
 from posefield.relocalization.refiners.field_alignment import FieldAligner
+from posefield.relocalization.refiners.gradient_refiner import GradientRefiner, RefinedMap
 from posefield.relocalization.refiners.keyframe_alignment import KeyframeAligner
 from posefield.relocalization.refiners.refined import Refined
+from posefield.relocalization.refiners.synthesis import Synthesis, synthesis_of
 from posefield.relocalization.retrieval import GlobalDescriptor, nearest_views
 from posefield.relocalization.sparse_pose import (
     PointMatches,
@@ -58,6 +61,10 @@ class Ladder:
         self.keyframe = KeyframeAligner(
             self.keyframes, config.keyframe, bundle.sizes.keyframe, device
         )
+        self.gradient = None
+        if config.gradient is not None:
+            parts = refined_map(bundle, self.field)
+            self.gradient = GradientRefiner(parts, config.gradient, device)
         self._describe = GlobalDescriptor()
 
     def localize(
@@ -100,7 +107,7 @@ class Ladder:
         watch = watch or Stopwatch()
         hypothesis = Hypothesis('prior', T_field_cam, T_field_cam)
         rounds = self.config.field.coarse + self.config.field.fine
-        hypothesis = self._field_aligned(query, hypothesis, rounds, watch)
+        hypothesis = self._refined(query, hypothesis, rounds, watch)
         return self.finish(query, hypothesis, None, NOTHING_HELD_OUT, watch)
 
     def find_sparse(
@@ -130,7 +137,7 @@ class Ladder:
         config = self.config.field
         narrow = angle_deg < self.config.narrow_prior_deg
         rounds = config.fine if narrow else config.coarse + config.fine
-        hypothesis = self._field_aligned(query, hypothesis, rounds, watch)
+        hypothesis = self._refined(query, hypothesis, rounds, watch)
         return self.finish(query, hypothesis, matches, held_out, watch)
 
     def _searched(self, query: Query, held_out: HeldOut, watch: Stopwatch) -> list[Hypothesis]:
@@ -142,7 +149,7 @@ class Ladder:
             rounds = self.config.field.fine
         else:
             rounds = self.config.field.coarse + self.config.field.fine
-        return [self._field_aligned(query, h, rounds, watch) for h in hypotheses]
+        return [self._refined(query, h, rounds, watch) for h in hypotheses]
 
     def _proposals(self, query: Query, held_out: HeldOut) -> list[Hypothesis]:
         rungs = self.config.rungs
@@ -174,7 +181,7 @@ class Ladder:
         self, query: Query, hypotheses: list[Hypothesis], watch: Stopwatch
     ) -> list[Hypothesis]:
         """Return hypotheses after the coarse rounds, the best fitting first."""
-        if 'field' not in self.config.rungs:
+        if self.gradient is not None or 'field' not in self.config.rungs:
             with watch.time('check'):
                 costs = [self.field.check(query, h.T_field_cam).cost for h in hypotheses]
             return [hypotheses[i] for i in np.argsort(costs, kind='stable')]
@@ -186,11 +193,16 @@ class Ladder:
                 ranked.append((cost, self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)))
         return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
 
-    def _field_aligned(self, query, hypothesis, rounds, watch) -> Hypothesis:
-        if 'field' not in self.config.rungs:
+    def _refined(self, query, hypothesis, rounds, watch) -> Hypothesis:
+        """Move a hypothesis by gradients, or by rounds of field alignment, as configured."""
+        if self.gradient is not None:
+            with watch.time('gradient'):
+                refined = self.gradient.align(query, hypothesis.T_field_cam)
+        elif 'field' in self.config.rungs:
+            with watch.time('field'):
+                refined = self.field.align(query, hypothesis.T_field_cam, rounds)
+        else:
             return hypothesis
-        with watch.time('field'):
-            refined = self.field.align(query, hypothesis.T_field_cam, rounds)
         return self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)
 
     def _kappa(self, kind: str, T_field_cam: np.ndarray, held_out: HeldOut) -> float:
@@ -255,6 +267,26 @@ class Ladder:
             keyframe_overlap=keyframe.overlap if keyframe else None,
             sparse_inliers=inliers,
         )
+
+
+def refined_map(bundle: MapBundle, aligner: FieldAligner) -> RefinedMap:
+    """Return what gradient refiners need of a map."""
+    synthesizer = FeatureSynthesizer(bundle.field)
+    sizes = bundle.sizes
+
+    def synthesise(query: Query) -> Synthesis:
+        return synthesis_of(
+            synthesizer, bundle.transform, bundle.extractor, query, sizes.field, sizes.keyframe
+        )
+
+    return RefinedMap(
+        synthesise=synthesise,
+        aligner=aligner,
+        regressor=bundle.regressor,
+        reference_camera=bundle.reference_camera,
+        scene_scale=bundle.scene_scale,
+        field_per_map=bundle.transform.scale,
+    )
 
 
 def _accepted(outcome: Outcome) -> bool:

@@ -4,6 +4,12 @@ from dataclasses import dataclass, replace
 
 from posefield.errors import PosefieldError
 from posefield.relocalization.refiners.field_alignment import FieldAlignmentConfig
+from posefield.relocalization.refiners.gradient_config import (
+    GRADIENT_REFINERS,
+    GradientConfig,
+    LearningRates,
+    gradient_config,
+)
 from posefield.relocalization.refiners.keyframe_alignment import KeyframeAlignmentConfig
 from posefield.relocalization.sparse_pose import SparsePoseConfig
 
@@ -13,6 +19,7 @@ REFINERS = {
     'field': frozenset({'field'}),
     'keyframe': frozenset({'keyframe'}),
     'field+keyframe': frozenset({'field', 'keyframe'}),
+    **{name: frozenset() for name in GRADIENT_REFINERS},
 }
 
 
@@ -28,6 +35,7 @@ class LocalizerConfig:
         narrow_prior_deg: a prior surer than this (one deviation, of the angle under which the
             median depth's point moves) goes to the fine rounds at once.
         sparse, field, keyframe: settings of the rungs.
+        gradient: refines by gradients in place of field alignment; None for field alignment.
     """
 
     rungs: frozenset[str] = frozenset(RUNGS)
@@ -38,6 +46,7 @@ class LocalizerConfig:
     sparse: SparsePoseConfig = SparsePoseConfig()
     field: FieldAlignmentConfig = FieldAlignmentConfig()
     keyframe: KeyframeAlignmentConfig = KeyframeAlignmentConfig()
+    gradient: GradientConfig | None = None
 
     def __post_init__(self):
         unknown = self.rungs - set(RUNGS)
@@ -56,14 +65,29 @@ class LocalizerConfig:
             raise PosefieldError(f'Unknown rung {rung!r}, expected one of {", ".join(RUNGS)}.')
         return replace(self, rungs=self.rungs - {rung})
 
-    def with_refiner(self, name: str) -> 'LocalizerConfig':
+    def with_refiner(
+        self, name: str, iterations: int | None = None, rates: LearningRates | None = None
+    ) -> 'LocalizerConfig':
         """Return the configuration with these refiners and no others.
 
+        Args:
+            name: out of REFINERS.
+            iterations, rates: of a gradient refiner; None takes the published ones.
+
         Raises:
-            PosefieldError: for an unknown name.
+            PosefieldError: for an unknown name, or settings that this refiner does not have.
         """
         if name not in REFINERS:
             raise PosefieldError(
                 f'Unknown refiner {name!r}, expected one of {", ".join(REFINERS)}.'
             )
-        return replace(self, rungs=(self.rungs - {'field', 'keyframe'}) | REFINERS[name])
+        gradient = None
+        if name in GRADIENT_REFINERS:
+            gradient = gradient_config(name, iterations, rates)
+        elif iterations is not None or rates is not None:
+            raise PosefieldError(
+                f'The refiner {name} has no iterations or learning rates to set, expected one of '
+                f'{", ".join(GRADIENT_REFINERS)}.'
+            )
+        rungs = (self.rungs - {'field', 'keyframe'}) | REFINERS[name]
+        return replace(self, rungs=rungs, gradient=gradient)
