@@ -223,7 +223,8 @@ def _scene_label(
     document: Mapping[str, Any], options: Mapping[str, Any], path: Path
 ) -> SceneLabel:
     about = document.get('scene') or {}
-    name = about.get('name') or PurePath(options.get('scene_folder', '')).name
+    folder = options.get('scene_folder') or options.get('bag') or ''
+    name = about.get('name') or PurePath(folder).name
     dataset = DATASETS.get(about.get('format', ''), '')
     if not dataset:
         return SceneLabel(name or path.resolve().parent.name)
@@ -240,7 +241,7 @@ def _scene_label(
 def method_name(options: Mapping[str, Any]) -> str:
     """Return what tells a method from others: what refined, from where, and on which images."""
     refiner, perturb = options.get('refiner'), options.get('perturb')
-    parts = [] if perturb else ['ladder']
+    parts = [] if perturb else ['tracker' if 'bag' in options else 'ladder']
     if refiner or perturb:
         parts.append(refiner or 'all refiners')
     if options.get('iterations') is not None:

@@ -259,6 +259,7 @@ def test_numbers_have_three_digits():
         ({}, 'ladder'),
         ({'refiner': None, 'without': ['sparse']}, 'ladder, without sparse'),
         ({'sequence': True}, 'ladder, tracking'),
+        ({'bag': 'drives/one', 'map_folder': 'maps/a'}, 'tracker'),
         ({'refiner': 'nefes-b', 'iterations': 20}, 'ladder, nefes-b, 20 iterations'),
         ({'refiner': 'field', 'perturb': [0.1, 6.0]}, 'field, from 10 %, 6°'),
         ({'perturb': [0.1, 6.0], 'degradation': 'gamma'}, 'all refiners, from 10 %, 6°, gamma'),
@@ -285,6 +286,8 @@ def test_metrics_without_a_scene_are_of_the_folder_they_name_or_lie_in(tmp_path)
     options = {'scene_folder': '/somewhere/office'}
     path = write_metrics(tmp_path / 'a.json', [0.01], scene={}, options=options)
     assert read_run(path).scene == SceneLabel('office')
+    path = write_metrics(tmp_path / 'bag.json', [0.01], scene={}, options={'bag': 'drives/one'})
+    assert read_run(path).scene == SceneLabel('one')
     path = write_metrics(tmp_path / 'b.json', [0.01], scene={}, options={}, machine={})
     assert read_run(path).scene == SceneLabel(tmp_path.name)
 
