@@ -115,12 +115,11 @@ class RadianceMlp(nn.Module):
             directions_R3: unit view directions of the rays.
             transient: whether the transient head is asked, where there is one.
         """
-        bottleneck = self.bottleneck(codes_RSW)
         view = frequency_encoding(directions_R3, self.config.direction_levels)
-        basis = F.relu(_with_view(self.static_hidden, bottleneck, view))
+        basis = F.relu(self._after_bottleneck(self.static_hidden, codes_RSW, view))
         if not (transient and self.has_transient):
             return basis, None
-        hidden = F.relu(_with_view(self.transient_in, bottleneck, view))
+        hidden = F.relu(self._after_bottleneck(self.transient_in, codes_RSW, view))
         for layer in self.transient_hidden:
             hidden = F.relu(layer(hidden))
         return basis, TransientSamples(
@@ -128,6 +127,19 @@ class RadianceMlp(nn.Module):
             colours=torch.sigmoid(self.transient_colour(hidden)),
             betas=F.softplus(self.transient_beta(hidden)[..., 0]),
         )
+
+    def _after_bottleneck(
+        self, layer: nn.Linear, codes_RSW: torch.Tensor, view_RD: torch.Tensor
+    ) -> torch.Tensor:
+        """Return layer([bottleneck(codes), view]), (R, S, width / 2).
+
+        The bottleneck has no activation, so both matrices are multiplied once for all samples;
+        and what comes from the view is the same along a ray.
+        """
+        width = self.config.width
+        of_codes, of_view = layer.weight[:, :width], layer.weight[:, width:]
+        constant = F.linear(view_RD, of_view, layer.bias) + of_codes @ self.bottleneck.bias
+        return F.linear(codes_RSW, of_codes @ self.bottleneck.weight) + constant[:, None]
 
     def colours(self, basis_RSH: torch.Tensor) -> torch.Tensor:
         """Return static colours (R, S, 3), which are not confined to [0, 1]."""
@@ -137,13 +149,6 @@ class RadianceMlp(nn.Module):
         """Return features (R, C) of weighted sums of the basis and the sums of the weights."""
         weight, bias = self.static_out.weight[3:], self.static_out.bias[3:]
         return F.linear(basis_RH, weight) + weights_R[:, None] * bias
-
-
-def _with_view(layer: nn.Linear, codes_RSW: torch.Tensor, view_RD: torch.Tensor) -> torch.Tensor:
-    """Apply a layer to codes and the view of their ray, whose part is the same along the ray."""
-    width = codes_RSW.shape[-1]
-    of_view = F.linear(view_RD, layer.weight[:, width:], layer.bias)
-    return F.linear(codes_RSW, layer.weight[:, :width]) + of_view[:, None]
 
 
 class MlpField(nn.Module):

@@ -1,9 +1,9 @@
 """Images, depth and features of any field along rays and in whole views."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from posefield.fields.radiance import RadianceField, RayRender
 from posefield.geometry.camera import Camera
@@ -76,14 +76,23 @@ def render_view_grad(
         camera: pinhole.
         T_field_cam: (4, 4) on the field's device, of the field's floating type.
         near, far: range of depths.
-        chunk_rays: rays at a time.
+        chunk_rays: rays at a time; those of several chunks are rendered once more when
+            gradients are taken, so that memory does not grow with the view.
         transient: see `render_rays`.
     """
     pixels = pixel_grid(camera.height, camera.width, T_field_cam.device)
     origins, directions = view_rays(camera, T_field_cam, pixels)
+    chunks = _chunks(len(pixels), chunk_rays)
+    again = len(chunks) > 1 and torch.is_grad_enabled()
+
+    def part(rows: slice) -> RayRender:
+        return render_rays(field, origins[rows], directions[rows], near, far, transient=transient)
+
     parts = [
-        render_rays(field, origins[rows], directions[rows], near, far, transient=transient)
-        for rows in _chunks(len(pixels), chunk_rays)
+        checkpoint(part, rows, use_reentrant=False, preserve_rng_state=False)
+        if again
+        else part(rows)
+        for rows in chunks
     ]
     return assembled_view(parts, camera.height, camera.width)
 
@@ -119,5 +128,5 @@ def assembled_view(parts: list[RayRender], height: int, width: int) -> ViewRende
     )
 
 
-def _chunks(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+def _chunks(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]

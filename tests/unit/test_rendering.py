@@ -146,3 +146,15 @@ def test_the_gradient_of_a_view_follows_the_moving_camera():
     still = render_view(Wall(1.5), camera, T, NEAR, FAR)
     assert not still.colours_HW3.requires_grad
     assert torch.equal(still.colours_HW3, view.colours_HW3.detach())
+
+
+def test_chunks_change_no_gradient():
+    camera, field = pinhole(9, 7, 9.0), Wall(1.5, density=3.0)
+    gradients = []
+    for chunk_rays in (100, 10):
+        T = torch.eye(4, requires_grad=True)
+        view = render_view_grad(field, camera, T, NEAR, FAR, chunk_rays)
+        ((view.colours_HW3**2).sum() + (view.features_CHW**3).sum()).backward()
+        gradients.append(T.grad)
+    torch.testing.assert_close(*gradients)
+    assert gradients[0][:3].abs().min() > 0.0
