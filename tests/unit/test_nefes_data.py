@@ -15,9 +15,16 @@ from posefield.geometry.camera import Camera
 from posefield.relocalization.nefes_batches import RayBatches
 from posefield.relocalization.nefes_data import FeatureLabels, NefesPhoto, prepare_nefes_photo
 from posefield.relocalization.photos import to_u8
-from support.nefes_room import CAMERA, ROOM, SHORT_SIDE, TRANSFORM, room_photos, room_views
+from support.nefes_room import (
+    CAMERA,
+    ROOM,
+    SHORT_SIDE,
+    TRANSFORM,
+    room_photos,
+    room_poses,
+    room_views,
+)
 from support.textured_room import pinhole
-from support.tiny_map import photo_poses
 
 WIDTH, HEIGHT = 24, 18
 PIXELS = WIDTH * HEIGHT
@@ -46,7 +53,7 @@ def test_rays_and_colours_agree_with_the_room(views):
     for photo in (0, 5):
         photos, pixels = _all_pixels(photo)
         origins, directions = views.rays(photos, pixels, views.T_field_cam_N44[photos])
-        T_map_cam = photo_poses(6)[photo]
+        T_map_cam = room_poses(6)[photo]
         camera = views.cameras[photo]
         assert (camera.width, camera.height) == (WIDTH, HEIGHT)
         _, depths = ROOM.view(camera, T_map_cam)
@@ -111,7 +118,7 @@ def test_histograms_are_of_the_photos(views):
 
 def test_photos_of_several_sizes():
     camera = Camera(60, 30, 50.0, 45.0, 28.0, 15.0)
-    T = photo_poses(2)[1]
+    T = room_poses(2)[1]
     other = NefesPhoto('wide', T, to_u8(ROOM.view(camera, T)[0]), camera)
     views = room_views([*room_photos(2), other])
     assert (views.cameras[2].width, views.cameras[2].height) == (36, SHORT_SIDE)

@@ -7,11 +7,11 @@ import torch
 
 from posefield.geometry.poses import pose_errors
 from posefield.relocalization.pose_correction import PoseCorrection, alignment
-from support.tiny_map import photo_poses
+from support.nefes_room import room_poses
 
 
 def _poses(count: int = 12) -> torch.Tensor:
-    return torch.tensor(photo_poses(count), dtype=torch.float32)
+    return torch.tensor(room_poses(count), dtype=torch.float32)
 
 
 def _rigid(rotvec: list[float], translation: list[float]) -> torch.Tensor:
