@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from posefield import __version__
+from posefield.cli.refiner_options import with_refiner
 from posefield.data.scene import Frame, Scene
 from posefield.errors import DataError
 from posefield.evaluation.degradations import degradation
@@ -50,6 +51,8 @@ class EvaluationRequest:
     perturb: tuple[float, float] | None
     starts: int
     refiner: str | None
+    iterations: int | None
+    rates: str | None
     without: tuple[str, ...]
     degradation: str | None
     sequence: bool
@@ -64,13 +67,14 @@ def run_evaluation(
     """Evaluate, print a table, write the files asked for."""
     if request.degradation is not None:
         degradation(request.degradation)
+    config = localizer_config(request)
     scene = Scene.load(request.scene_folder)
     frames = [frame for frame in scene.split(request.split) if frame.T_map_cam is not None]
     if not frames:
         raise DataError(
             f'The split {request.split} of {request.scene_folder} has no image with a pose.'
         )
-    localizer = Localizer.load(request.map_folder, request.device, localizer_config(request))
+    localizer = Localizer.load(request.map_folder, request.device, config)
     settings = evaluation_settings(request, scene)
     results = evaluate_map(localizer, frames, settings, make_progress(request.quiet))
     summary = summarise(results)
@@ -92,9 +96,7 @@ def run_evaluation(
 
 def localizer_config(request: EvaluationRequest) -> LocalizerConfig:
     """Return the configuration with the rungs and refiners that were asked for."""
-    config = LocalizerConfig()
-    if request.refiner is not None:
-        config = config.with_refiner(request.refiner)
+    config = with_refiner(LocalizerConfig(), request.refiner, request.iterations, request.rates)
     for rung in request.without:
         config = config.without(rung)
     return config
@@ -220,12 +222,21 @@ def _report(
         facts=[
             ('map', str(request.map_folder)),
             ('scene', f'{request.scene_folder} ({len(scene.split("train"))} images to learn)'),
-            ('refiner', request.refiner or 'all'),
+            ('refiner', _described_refiner(request)),
             ('left out', ', '.join(request.without) or 'nothing'),
             ('machine', f'{used["processor"]}, {used["cpus"]} CPUs, {used["gpu"] or "no GPU"}'),
             ('posefield', __version__),
         ],
     )
+
+
+def _described_refiner(request: EvaluationRequest) -> str:
+    settings = []
+    if request.iterations is not None:
+        settings.append(f'{request.iterations} iterations')
+    if request.rates is not None:
+        settings.append(f'rates {request.rates}')
+    return ', '.join([request.refiner or 'all', *settings])
 
 
 def print_summary(summary: dict, units: str) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from posefield.cli.refiner_options import Iterations, Rates, Refiner, with_refiner
+
 
 class PoseFormat(str, Enum):
     """How poses are printed."""
@@ -28,6 +30,9 @@ def localize(
     pose_format: Annotated[
         PoseFormat, typer.Option('--format', help='tum: number tx ty tz qx qy qz qw.')
     ] = PoseFormat.TUM,
+    refiner: Refiner = None,
+    iterations: Iterations = None,
+    rates: Rates = None,
     device: Annotated[str, typer.Option('--device', help='auto, cpu or cuda.')] = 'auto',
 ) -> None:
     """Print the camera pose of each image in the map.
@@ -40,9 +45,10 @@ def localize(
     from posefield.cli.camera_files import read_camera
     from posefield.data.image_files import read_rgb
     from posefield.evaluation.trajectories import tum_line
-    from posefield.relocalization.localizer import Localizer
+    from posefield.relocalization.localizer import Localizer, LocalizerConfig
 
-    localizer = Localizer.load(map_folder, device)
+    config = with_refiner(LocalizerConfig(), refiner and refiner.value, iterations, rates)
+    localizer = Localizer.load(map_folder, device, config)
     given = read_camera(camera_file) if camera_file else map_camera(localizer.info, map_folder)
     for number, path in enumerate(images):
         image = read_rgb(path)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from posefield.cli.refiner_options import Iterations, Rates, Refiner
+
 app = typer.Typer(help='Learn and evaluate maps.', no_args_is_help=True)
 
 
@@ -30,15 +32,6 @@ class Start(str, Enum):
 
     LADDER = 'ladder'
     PERTURB = 'perturb'
-
-
-class RefinerName(str, Enum):
-    """What refines a hypothesis."""
-
-    NONE = 'none'
-    FIELD = 'field'
-    KEYFRAME = 'keyframe'
-    BOTH = 'field+keyframe'
 
 
 class Rung(str, Enum):
@@ -124,10 +117,9 @@ def evaluate(
     starts: Annotated[
         int, typer.Option('--starts', min=1, help='With --init perturb: starts per photo.')
     ] = 1,
-    refiner: Annotated[
-        RefinerName | None,
-        typer.Option('--refiner', help='Refine by this alone; default: everything.'),
-    ] = None,
+    refiner: Refiner = None,
+    iterations: Iterations = None,
+    rates: Rates = None,
     without: Annotated[
         list[Rung] | None, typer.Option('--without', help='Leave out a rung; repeatable.')
     ] = None,
@@ -158,6 +150,8 @@ def evaluate(
         perturb=_parse_perturb(perturb) if init is Start.PERTURB else None,
         starts=starts,
         refiner=refiner.value if refiner else None,
+        iterations=iterations,
+        rates=rates,
         without=tuple(rung.value for rung in without or ()),
         degradation=degrade,
         sequence=sequence,
