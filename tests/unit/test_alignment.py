@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from posefield.features.filters import image_gradients
 from posefield.features.gradient import GradientFeatures
 from posefield.geometry.poses import invert, perturbed, retract
 from posefield.geometry.rays import camera_rays, pixel_grid
@@ -151,6 +152,45 @@ def test_normal_equations_are_those_of_the_whole_jacobian(room):
     torch.testing.assert_close(found.H_66, H, rtol=1e-3, atol=1e-3 * float(H.diagonal().max()))
     torch.testing.assert_close(found.g_6, g, rtol=1e-3, atol=1e-3 * float(g.abs().max()))
     assert found.cost == pytest.approx(cost / total, rel=1e-4)
+
+
+@pytest.mark.parametrize('kernel_scale', [1e9, 0.5])
+def test_the_gradient_and_the_jacobian_are_those_of_autograd_in_double_precision(kernel_scale):
+    """On features that are linear in the image, central differences are exact derivatives."""
+    generator = torch.Generator().manual_seed(4)
+    slopes = torch.randn(5, 2, generator=generator).double() / CAMERA.width
+    pixels = pixel_grid(CAMERA.height, CAMERA.width).double()
+    features = (slopes @ pixels.T).reshape(1, 5, CAMERA.height, CAMERA.width).float()
+    stacked = torch.cat([features, *image_gradients(features)], dim=1)
+    target = TargetMap(stacked, torch.ones_like(features[:, :1]), CAMERA)
+    points = torch.rand(40, 3, generator=generator).double() - torch.tensor([0.5, 0.5, -1.5])
+    wanted = torch.randn(40, 5, generator=generator).double()
+    weights = torch.rand(40, generator=generator).double()
+    source = SourcePoints(points.float(), wanted.float(), weights.float())
+    T = torch.from_numpy(perturbed(np.eye(4), 0.05, 2.0, np.random.default_rng(1)))
+
+    def residuals(twist: torch.Tensor) -> torch.Tensor:
+        moved = retract(T, twist)
+        X = points @ moved[:3, :3].T + moved[:3, 3]
+        u = CAMERA.fx * X[:, 0] / X[:, 2] + CAMERA.cx
+        v = CAMERA.fy * X[:, 1] / X[:, 2] + CAMERA.cy
+        assert (u > 2).all() and (u < 117).all() and (v > 2).all() and (v < 87).all()
+        return torch.stack([u, v], dim=1) @ slopes.T - wanted
+
+    def cost(twist: torch.Tensor) -> torch.Tensor:
+        errors = (residuals(twist) ** 2).sum(dim=1)
+        return 0.5 * (weights * errors / (1.0 + errors / kernel_scale)).sum()
+
+    zero = torch.zeros(6, dtype=torch.float64)
+    g = torch.autograd.functional.jacobian(cost, zero)
+    J = torch.autograd.functional.jacobian(residuals, zero)
+    errors = (residuals(zero) ** 2).sum(dim=1)
+    robust = weights * (1.0 + errors / kernel_scale) ** -2
+    H = torch.einsum('nci,n,ncj->ij', J, robust, J)
+    found = _linearise(target, source, T, AlignmentConfig(), kernel_scale, None)
+    torch.testing.assert_close(found.g_6, g, rtol=1e-4, atol=1e-4 * float(g.abs().max()))
+    torch.testing.assert_close(found.H_66, H, rtol=1e-4, atol=1e-4 * float(H.diagonal().max()))
+    assert found.cost == pytest.approx(2.0 * float(cost(zero) / weights.sum()), rel=1e-4)
 
 
 def coarse_to_fine(room, T_start: np.ndarray, prior: PoseInformation | None = None):
