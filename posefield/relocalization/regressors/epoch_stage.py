@@ -89,10 +89,11 @@ class EpochStage(Stage):
         self.network = network.to(device).train().requires_grad_(True)
         self.photos = PosedImages(photos, device)
         self.device = device
-        self._validation = None
+        self._validation: PosedImages | None = None
+        self._best: PoseRegressor | None = None
         if validation is not None and len(validation.images_NHW3):
             self._validation = PosedImages(validation, device)
-        self._best = copy.deepcopy(network).requires_grad_(False)
+            self._best = copy.deepcopy(network).requires_grad_(False)
         self._best_loss = math.inf
         self._plateau = Plateau(config.factor, config.patience)
         self.schedule = config.schedule or self._plateau
@@ -106,7 +107,7 @@ class EpochStage(Stage):
 
     def modules(self) -> Mapping[str, torch.nn.Module]:
         """Return the network, and the best one so far where there are validation views."""
-        if self._validation is None:
+        if self._best is None:
             return {'network': self.network}
         return {'network': self.network, 'best': self._best}
 
@@ -134,7 +135,7 @@ class EpochStage(Stage):
 
     def on_interval(self, fraction: float) -> bool:
         """At the end, go back to the best weights."""
-        if self._validation is not None:
+        if self._best is not None:
             self._judge()
             self.network.load_state_dict(self._best.state_dict())
         return False
