@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from posefield.features.gradient import GradientFeatures
 from posefield.fields.feature_synthesizer import FeatureSynthesizer
 from posefield.fields.grid_field import GridFieldConfig
+from posefield.fields.mlp_field import MlpFieldConfig
 from posefield.fields.scene_transform import SceneTransform
 from posefield.relocalization.photos import SizedImage
 from posefield.relocalization.query import Query
@@ -23,7 +24,7 @@ CAMERA = pinhole(48, 36, 40.0)
 SMALL = 18
 TRANSFORM = SceneTransform((0.0, 0.0, 0.0), 0.5, 0.05, 30.0)
 T_FIELD_CAM = TRANSFORM.camera_to_field(look_at(np.array([-0.9, -0.7, 0.1]), np.zeros(3)))
-TINY = {
+TINY_GRID = {
     'resolutions': [8, 16],
     'channels': 4,
     'width': 16,
@@ -32,13 +33,25 @@ TINY = {
     'proposal_samples': 12,
     'samples': 8,
 }
+TINY_MLP = {
+    'width': 16,
+    'depth': 3,
+    'skip': 1,
+    'position_levels': 3,
+    'direction_levels': 1,
+    'coarse_samples': 8,
+    'fine_samples': 8,
+}
+SIZES = {'grid': TINY_GRID, 'mlp': TINY_MLP}
 
 
-def synthesizer(features: int, act: bool = False, fusion: bool = False) -> FeatureSynthesizer:
-    field = GridFieldConfig.from_dict({**TINY, 'features': features}).to_dict()
+def synthesizer(
+    features: int, act: bool = False, fusion: bool = False, kind: str = 'grid'
+) -> FeatureSynthesizer:
+    defaults = {'grid': GridFieldConfig, 'mlp': MlpFieldConfig}[kind]().to_dict()
     config = {
-        'kind': 'grid',
-        'field': field,
+        'kind': kind,
+        'field': {**defaults, **SIZES[kind], 'features': features},
         'act': act,
         'fusion': {'channels': features, 'width': 8} if fusion else None,
     }
@@ -92,10 +105,10 @@ def test_a_field_with_features_gives_them_fused_where_it_can(query, fusion):
     torch.testing.assert_close(synthesis.observed_features(SMALL, 24), reduced)
 
 
-@pytest.mark.parametrize('parts', [(0, False), (11, False), (11, True)])
-def test_gradients_reach_the_pose_and_nothing_else(query, parts):
-    features, fusion = parts
-    network = synthesizer(features, act=True, fusion=fusion)
+@pytest.mark.parametrize('kind', ['grid', 'mlp'])
+@pytest.mark.parametrize(('features', 'fusion'), [(0, False), (11, False), (11, True)])
+def test_gradients_reach_the_pose_and_nothing_else(query, features, fusion, kind):
+    network = synthesizer(features, act=True, fusion=fusion, kind=kind)
     synthesis = bound(network, query)
     T = pose()
     view = synthesis.view(T)
