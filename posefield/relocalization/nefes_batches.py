@@ -11,7 +11,7 @@ from posefield.relocalization.nefes_data import NefesViews
 
 @dataclass(frozen=True)
 class RayBatch:
-    """One process's share of the rays of a step.
+    """One process's share of the rays of a step, drawn on the CPU.
 
     Attributes:
         photos_R: rows of the photos.
@@ -25,6 +25,11 @@ class RayBatch:
     pixels_R: torch.Tensor
     weights_R: torch.Tensor
     share: float
+
+    def to(self, device: torch.device) -> 'RayBatch':
+        """Return the same rays on a device."""
+        tensors = (self.photos_R, self.pixels_R, self.weights_R)
+        return RayBatch(*(t.to(device, non_blocking=True) for t in tensors), self.share)
 
 
 class RayBatches:
@@ -105,5 +110,4 @@ class RayBatches:
         mine = slice(self._process, None, self._processes)
         share = len(photos_KS[mine]) * self._processes / len(photos_KS)
         parts = (photos_KS[mine], pixels_KS[mine], weights_KS[mine])
-        tensors = [torch.from_numpy(part.reshape(-1)).to(self._views.device) for part in parts]
-        return RayBatch(*tensors, share)
+        return RayBatch(*(torch.from_numpy(part.reshape(-1)) for part in parts), share)

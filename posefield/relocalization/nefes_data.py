@@ -157,12 +157,14 @@ class NefesViews:
         return self._colours_P3[self._starts[photos_R] + pixels_R].to(torch.float32) / 255.0
 
     def features(self, photos_R: torch.Tensor, pixels_R: torch.Tensor) -> torch.Tensor:
-        """Return feature labels (R, C) of flat pixel indices of photos."""
-        photos, pixels = photos_R.cpu(), pixels_R.cpu()
-        labels = torch.empty(len(photos), self.labels.channels, dtype=torch.float16)
-        for photo in photos.unique().tolist():
-            mine = photos == photo
-            labels[mine] = self.labels.of(photo)[pixels[mine]]
+        """Return feature labels (R, C) of flat pixel indices of photos.
+
+        The indices are on the CPU, where the labels are kept; the result is on the device.
+        """
+        labels = torch.empty(len(photos_R), self.labels.channels, dtype=torch.float16)
+        for photo in photos_R.unique().tolist():
+            mine = photos_R == photo
+            labels[mine] = self.labels.of(photo)[pixels_R[mine]]
         return labels.to(self.device).to(torch.float32)
 
     def rays(

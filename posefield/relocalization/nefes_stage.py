@@ -101,7 +101,8 @@ class NefesStage(Stage):
         """Render the rays of a batch and compare colours and features."""
         config, views = self.config, self._views
         self.synthesizer.train()
-        batch = self._batch(step)
+        drawn = self._draw(step)
+        batch = drawn.to(views.device)
         transform = views.transform
         render = self.synthesizer.render_rays(
             *views.rays(batch.photos_R, batch.pixels_R, self._poses(batch.photos_R)),
@@ -114,7 +115,7 @@ class NefesStage(Stage):
         loss_R = colour_loss(render, colours_R3, config.transient_weight)
         metrics: dict[str, torch.Tensor | float] = {}
         if config.feature_weight > 0 or config.fusion_weight > 0:
-            labels_RC = views.features(batch.photos_R, batch.pixels_R)
+            labels_RC = views.features(drawn.photos_R, drawn.pixels_R)
         if config.feature_weight > 0:
             feature_R = (render.features - labels_RC).abs().mean(dim=1)
             loss_R = loss_R + config.feature_weight * feature_R
@@ -129,7 +130,7 @@ class NefesStage(Stage):
             loss = loss + batch.share * shape
         return {'loss': loss, 'psnr': _psnr(render, colours_R3, batch), **metrics}
 
-    def _batch(self, step: int) -> RayBatch:
+    def _draw(self, step: int) -> RayBatch:
         config = self.config
         if config.patches:
             return self._batches.patches(step, config.patches, config.patch_size)
