@@ -193,7 +193,7 @@ def test_the_change_of_the_network_moves_a_start_that_it_did_not_regress(query):
     regressed = TinyRegressor(T_regressed).eval()
     with torch.no_grad():
         before = regressed.poses(view)[0].double().numpy()
-        after = moves[1]._network.poses(view)[0].double().numpy()
+        after = moves[1].network.poses(view)[0].double().numpy()
     np.testing.assert_allclose(second, T_start @ invert(before) @ after, atol=1e-5)
 
 

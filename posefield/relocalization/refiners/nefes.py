@@ -72,6 +72,9 @@ class NetworkPose:
     The pose is T_start F0(I)^-1 F(I): the change of the network since the first iteration moves
     the start.  From the regressor's own pose this is F(I), the paper's refinement.  The copy
     runs in evaluation mode, so that batch statistics stay and dropout does not disturb.
+
+    Attributes:
+        network: the copy.
     """
 
     def __init__(
@@ -89,9 +92,9 @@ class NetworkPose:
             T_start: (4, 4) camera to world, float64.
             rate: of Adam.
         """
-        self._network = copy.deepcopy(regressor).eval().requires_grad_(True)
+        self.network = copy.deepcopy(regressor).eval().requires_grad_(True)
         self._view = view_13HW
-        self.parameters = list(self._network.parameters())
+        self.parameters = list(self.network.parameters())
         self.optimiser = torch.optim.Adam(self.parameters, lr=rate)
         with torch.no_grad():
             self._T_start_regressed = T_start @ torch.linalg.inv(self._regressed(T_start.dtype))
@@ -101,4 +104,4 @@ class NetworkPose:
         return self._T_start_regressed @ self._regressed(self._T_start_regressed.dtype)
 
     def _regressed(self, dtype: torch.dtype) -> torch.Tensor:
-        return self._network.poses(self._view)[0].to(dtype)
+        return self.network.poses(self._view)[0].to(dtype)
