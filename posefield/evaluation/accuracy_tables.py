@@ -5,11 +5,20 @@ run on all scenes of the table.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+import math
 
 import numpy as np
 
+from posefield.evaluation.basin import ABSOLUTE_EDGES, RELATIVE_EDGES, StartBin
 from posefield.evaluation.metrics import ABSOLUTE_THRESHOLDS, RELATIVE_THRESHOLDS
-from posefield.evaluation.published import AVERAGES, TEST_IMAGES
+from posefield.evaluation.published import (
+    AVERAGES,
+    BASIN_SOURCE,
+    BASINS,
+    DFNET,
+    SFM,
+    TEST_IMAGES,
+)
 from posefield.evaluation.run_figures import Accuracy, RunFigures, SceneLabel
 from posefield.evaluation.tables import ARROW, NONE, Group, Table, significant
 
@@ -206,3 +215,57 @@ def _average_recall_rows(group: Group) -> list[tuple[str, ...]]:
         name = f'average of {len(runs)}'
         rows.append((name, method, str(frames), str(without_pose), *shares))
     return rows
+
+
+def start_table(group: Group, relative: bool, published: bool) -> Table:
+    """Return what became of starts, by how far off they were, a row for each run.
+
+    Args:
+        group: runs that all know their bins; in metres unless `relative`.
+        relative: whether to bin by shares of the depth; else by metres.
+        published: whether to add what is known of NeFeS on the data set.
+    """
+    edges = RELATIVE_EDGES if relative else ABSOLUTE_EDGES
+    rows = [
+        (run.scene.name, run.method, *_bin_cells(run.by_start, edges, relative))
+        for scene in group.scenes
+        for run in group.runs
+        if run.scene == scene
+    ]
+    notes = ['Median error after refinement, then how many of the images came closer.']
+    known = BASINS.get(group.dataset, ()) if group.ground_truth == SFM else ()
+    if published and not relative and [found.low for found in known] == list(edges[:-1]):
+        cells = _bin_cells(known, edges, relative)
+        rows.append(('all of the data set', f'{DFNET}, published', *cells))
+        notes.append(f'Published figures: {BASIN_SOURCE}.')
+    unit = '% of depth / °' if relative else 'm / °'
+    title = f'{group.name}: error after refinement ({unit}), by that of the start'
+    header = ('scene', 'method', *map(_bin_name, edges[:-1], edges[1:], [relative] * len(edges)))
+    return Table(title, header, tuple(rows), tuple(notes), text_columns=2)
+
+
+def _bin_name(low: float, high: float, relative: bool) -> str:
+    """Return `2 – 5 cm`, `< 2 cm` or `≥ 1 m`; percent for shares of the depth."""
+    scale, unit = (100, '%') if relative else (1, 'm') if low >= 0.5 else (100, 'cm')
+    if low == 0:
+        return f'< {scale * high:g} {unit}'
+    if math.isinf(high):
+        return f'≥ {scale * low:g} {unit}'
+    return f'{scale * low:g} – {scale * high:g} {unit}'
+
+
+def _bin_cells(bins: Sequence[StartBin], edges: Sequence[float], relative: bool) -> list[str]:
+    """Return `0.0150 / 0.460, 88 % of 5895` for each bin that has images."""
+    by_low = {found.low: found for found in bins if found.relative == relative}
+    cells = []
+    for low in edges[:-1]:
+        found = by_low[low]
+        if not found.frames:
+            cells.append(NONE)
+            continue
+        translation = found.translation
+        if relative and translation is not None:
+            translation *= 100
+        errors = f'{significant(translation)} / {significant(found.rotation_deg)}'
+        cells.append(f'{errors}, {100 * found.improved:.0f} % of {found.frames}')
+    return cells

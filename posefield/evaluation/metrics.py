@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2, rankdata
 
+from posefield.evaluation.basin import StartBin, start_bins
 from posefield.geometry.poses import PoseErrors, pose_errors
 from posefield.relocalization.localization import Localization
 
@@ -232,6 +233,13 @@ def _worsened(errors: Sequence[PoseErrors], coarse: Sequence[PoseErrors]) -> dic
     }
 
 
+def _by_start(
+    results: Sequence[FrameResult], coarse: Sequence[PoseErrors], errors: Sequence[PoseErrors]
+) -> list[StartBin]:
+    depths = [r.localization.median_depth if r.localization else 0.0 for r in results]
+    return start_bins(coarse, errors, depths)
+
+
 def _runtime(results: Sequence[FrameResult]) -> dict:
     """Return the time of a call and, over the frames that ran it, of each of its stages."""
     seconds = [result.seconds for result in results]
@@ -279,6 +287,7 @@ def summarise(results: Sequence[FrameResult]) -> dict:
         **_accuracy(errors, relatives),
         'coarse': _accuracy(coarse, coarse_relatives),
         'worsened_share': _worsened(errors, coarse),
+        'by_start': [found.to_dict() for found in _by_start(results, coarse, errors)],
         'accepted_share': float(np.mean([result.accepted for result in results])),
         'false_accept_share': float(np.mean([result.is_false_accept for result in results])),
         'score_auroc': auroc([r.localization.score for r in located], within_2_percent),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from posefield.evaluation.basin import StartBin
+
 SEVEN_SCENES = '7-Scenes'
 CAMBRIDGE = 'Cambridge Landmarks'
 
@@ -174,6 +176,30 @@ AVERAGES = (
         DEPTH_SLAM,
     ),
 )
+
+# What became of DFNet's poses in 50 iterations, by how far off they were: frames, median errors
+# after refinement, share whose translation error became smaller. All scenes of the data set.
+BASIN_SOURCE = f'{POSE_FILES}, all scenes of the data set together'
+BASINS = {
+    SEVEN_SCENES: (
+        StartBin(0.0, 0.02, False, 1421, 0.014, 0.44, 0.50),
+        StartBin(0.02, 0.05, False, 5895, 0.015, 0.46, 0.88),
+        StartBin(0.05, 0.1, False, 4711, 0.019, 0.59, 0.94),
+        StartBin(0.1, 0.2, False, 2653, 0.034, 1.08, 0.93),
+        StartBin(0.2, 0.5, False, 1583, 0.090, 2.82, 0.89),
+        StartBin(0.5, 1.0, False, 666, 0.365, 7.53, 0.82),
+        StartBin(1.0, None, False, 71, 0.885, 9.93, 0.83),
+    ),
+    CAMBRIDGE: (
+        StartBin(0.0, 0.25, False, 41, 0.230, 0.52, 0.24),
+        StartBin(0.25, 0.5, False, 140, 0.247, 0.49, 0.71),
+        StartBin(0.5, 1.0, False, 348, 0.299, 0.64, 0.85),
+        StartBin(1.0, 2.0, False, 342, 0.378, 0.86, 0.87),
+        StartBin(2.0, 4.0, False, 207, 0.571, 1.48, 0.79),
+        StartBin(4.0, 8.0, False, 69, 3.63, 2.97, 0.74),
+        StartBin(8.0, None, False, 11, 10.5, 6.6, 0.45),
+    ),
+}
 
 NEFES_RUNTIME = PublishedRuntime('NeFeS-50', 1 / 6.9, 50, SUPPLEMENT)
 

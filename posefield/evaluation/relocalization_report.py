@@ -280,6 +280,8 @@ def _table_section(report: RelocalizationReport) -> str:
             )
     rows = []
     for refined, coarse in zip(summary['recall'], summary['coarse']['recall'], strict=True):
+        if not refined['relative'] and units != 'metres':
+            continue
         distance = (
             percent(refined['translation'])
             if refined['relative']
@@ -294,7 +296,7 @@ def _table_section(report: RelocalizationReport) -> str:
         )
     content = report_page.tables(
         report_page.table(('error', 'translation', 'of depth', 'rotation'), accuracy),
-        report_page.table(('within', 'refined', 'hypothesis'), rows),
+        report_page.table(('below', 'refined', 'hypothesis'), rows),
     )
     return report_page.section('Figures', content, _other_figures(summary))
 

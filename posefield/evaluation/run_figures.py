@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from posefield.errors import DataError
+from posefield.evaluation.basin import StartBin
 from posefield.evaluation.metrics import FrameResult, summarise
 from posefield.evaluation.published import (
     CAMBRIDGE,
@@ -83,6 +84,7 @@ class RunFigures:
         refined, coarse: of the pose returned, and of the hypothesis that was refined.
         seconds: of one image: median and p95.
         stages: stage -> median and p95 seconds, in the order in which they ran.
+        by_start: what became of starts, by how far off they were; empty where not known.
         renders, max_renders: field renders of an image, mean and most.
         machine: what it was measured on.
         map_name: of the map folder; tells runs of the same method apart.
@@ -101,6 +103,7 @@ class RunFigures:
     max_renders: int | None
     machine: str = ''
     map_name: str = ''
+    by_start: tuple[StartBin, ...] = ()
 
     @property
     def is_metric(self) -> bool:
@@ -148,6 +151,7 @@ class RunFigures:
             max_renders=summary['max_renders'],
             machine=machine,
             map_name=map_name,
+            by_start=tuple(map(StartBin.from_dict, summary.get('by_start', ()))),
         )
 
 

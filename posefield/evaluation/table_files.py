@@ -11,12 +11,13 @@ from posefield.evaluation.accuracy_tables import (
     recall_of,
     recall_table,
     relative_table,
+    start_table,
 )
 from posefield.evaluation.metrics import ABSOLUTE_THRESHOLDS, RELATIVE_THRESHOLDS
 from posefield.evaluation.published import TEST_IMAGES, PublishedResult
 from posefield.evaluation.run_figures import RunFigures
 from posefield.evaluation.runtime_tables import runtime_table, stage_table
-from posefield.evaluation.tables import ARROW, Table, groups_of
+from posefield.evaluation.tables import ARROW, Group, Table, groups_of
 from posefield.storage import atomic_write_text
 
 TITLE = 'Relocalization compared'
@@ -68,9 +69,20 @@ def make_tables(runs: Sequence[RunFigures], published: bool = False) -> list[Tab
             tables.append(median_table(metric, published))
         tables.append(relative_table(group))
         tables.append(recall_table(group, published))
+        tables += _start_tables(group, published)
     tables.append(runtime_table(runs, published))
     if any(run.stages for run in runs):
         tables.append(stage_table(runs))
+    return tables
+
+
+def _start_tables(group: Group, published: bool) -> list[Table]:
+    """Return the tables by start of the runs that refined and know what became of it."""
+    refined = group.where(lambda run: bool(run.by_start) and run.coarse != run.refined)
+    metric = refined.metric()
+    tables = [start_table(metric, False, published)] if metric.runs else []
+    if refined.runs:
+        tables.append(start_table(refined, True, published))
     return tables
 
 
@@ -124,7 +136,7 @@ def to_html(tables: Sequence[Table]) -> str:
 
 def _unbroken(cell: str) -> str:
     """Return a cell that breaks into lines only after commas and arrows."""
-    text = cell.replace(' ', '\N{NO-BREAK SPACE}')
+    text = cell.replace(' ', '\N{NO-BREAK SPACE}').replace('-', '\N{NON-BREAKING HYPHEN}')
     for mark in (',', ARROW.strip()):
         text = text.replace(f'{mark}\N{NO-BREAK SPACE}', f'{mark} ')
     return text

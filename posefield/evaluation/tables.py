@@ -5,7 +5,7 @@ run on all scenes of the table. Scenes of different data sets or ground truths n
 table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,9 +69,11 @@ class Group:
 
     def metric(self) -> 'Group':
         """Return the runs whose errors are in metres."""
-        return Group(
-            self.dataset, self.ground_truth, tuple(run for run in self.runs if run.is_metric)
-        )
+        return self.where(lambda run: run.is_metric)
+
+    def where(self, chosen: Callable[[RunFigures], bool]) -> 'Group':
+        """Return the runs that a function chooses."""
+        return Group(self.dataset, self.ground_truth, tuple(filter(chosen, self.runs)))
 
     def published(self) -> dict[str, dict[str, PublishedResult]]:
         """Return method -> scene of the benchmark -> result, against the same ground truth."""

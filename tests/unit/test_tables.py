@@ -197,6 +197,28 @@ def test_scenes_outside_the_benchmarks_get_no_published_figures():
     assert len(medians.notes) == 1
 
 
+def test_what_became_of_starts_is_tabled_by_how_far_off_they_were():
+    started = run(translations=[0.01, 0.02, 0.5], coarse=(0.15, 4.0))
+    tables = make_tables([started, run(HEADS)], published=True)
+    by_start = table(tables, 'error after refinement (m / °)')
+    assert by_start.header[2:] == (
+        '< 2 cm', '2 – 5 cm', '5 – 10 cm', '10 – 20 cm', '20 – 50 cm', '0.5 – 1 m', '≥ 1 m',
+    )  # fmt: skip
+    ours, published = by_start.rows
+    assert ours == (
+        'chess', 'ours', NONE, NONE, NONE, '0.0200 / 0.500, 67 % of 3', NONE, NONE, NONE,
+    )  # fmt: skip
+    assert published[2] == '0.0140 / 0.440, 50 % of 1421'
+    relative = table(tables, 'error after refinement (% of depth / °)')
+    assert relative.header[2:4] == ('< 1 %', '1 – 2 %')
+    assert relative.rows[0][5] == '1.00 / 0.500, 67 % of 3'
+    assert len(relative.rows) == 1
+
+
+def test_runs_that_refined_nothing_have_no_table_by_start():
+    assert not any('by that of the start' in table.title for table in make_tables([run()]))
+
+
 def test_the_time_of_an_image_and_of_its_stages():
     tables = make_tables([run()])
     found = cells(table(tables, 'Time per image'))
