@@ -155,8 +155,13 @@ class SiftPeer:
 
 
 def _detect(image_u8: np.ndarray) -> _Features:
-    """Return root-SIFT keypoints; pixel (0, 0) is the middle of the first pixel."""
+    """Return root-SIFT keypoints; pixel (0, 0) is the middle of the first pixel.
+
+    The contrast is stretched first: the thresholds of SIFT find nothing in dark images.
+    """
     grey = cv2.cvtColor(image_u8, cv2.COLOR_RGB2GRAY)
+    low, high = np.percentile(grey, [0.5, 99.5])
+    grey = np.clip((grey - low) * (255.0 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
     sift = cv2.SIFT_create(KEYPOINTS, enable_precise_upscale=True)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     if descriptors is None:

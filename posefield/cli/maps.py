@@ -18,6 +18,34 @@ class Preset(str, Enum):
     AUTO = 'auto'
     CPU = 'cpu'
     GPU = 'gpu'
+    PAPER = 'paper'
+    PAPER_SMALL = 'paper-small'
+
+
+class FieldName(str, Enum):
+    """Fields that maps have."""
+
+    GRID = 'grid'
+    MLP = 'mlp'
+
+
+class RegressorName(str, Enum):
+    """Absolute pose regressors."""
+
+    COMPACT = 'compact'
+    POSENET = 'posenet'
+    MS_TRANSFORMER = 'ms-transformer'
+    DFNET = 'dfnet'
+
+
+class BackboneName(str, Enum):
+    """Networks that posenet and ms-transformer stand on; all but compact need torchvision."""
+
+    COMPACT = 'compact'
+    MOBILENET_V2 = 'mobilenet_v2'
+    RESNET34 = 'resnet34'
+    EFFICIENTNET_B0 = 'efficientnet_b0'
+    EFFICIENTNET_B3 = 'efficientnet_b3'
 
 
 class FeaturesName(str, Enum):
@@ -25,6 +53,7 @@ class FeaturesName(str, Enum):
 
     GRADIENT = 'gradient'
     COMPACT = 'compact'
+    DFNET = 'dfnet'
 
 
 class Start(str, Enum):
@@ -65,6 +94,33 @@ def train(
         FeaturesName | None,
         typer.Option('--features', help="Dense features; default: the preset's."),
     ] = None,
+    field: Annotated[
+        FieldName | None,
+        typer.Option('--field', help="Neural field; default: the preset's. mlp is NeFeS's own."),
+    ] = None,
+    regressor: Annotated[
+        RegressorName | None,
+        typer.Option('--regressor', help="Absolute pose regressor; default: the preset's."),
+    ] = None,
+    backbone: Annotated[
+        BackboneName | None,
+        typer.Option('--backbone', help='Of posenet (default mobilenet_v2) or ms-transformer.'),
+    ] = None,
+    learn_poses: Annotated[
+        bool,
+        typer.Option('--learn-poses', help="Correct the photos' poses while the field learns."),
+    ] = False,
+    paper_scene: Annotated[
+        str | None,
+        typer.Option(
+            '--paper-scene',
+            help='Take scale and depths from the NeFeS paper, e.g. chess or KingsCollege.',
+        ),
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option('--also', help='Another scene that ms-transformer tells apart; repeatable.'),
+    ] = None,
     resume: Annotated[
         bool, typer.Option('--resume', help='Go on from the checkpoint of a stopped run.')
     ] = False,
@@ -72,15 +128,30 @@ def train(
     device: Device = 'auto',
     quiet: Quiet = False,
 ) -> None:
-    """Learn a map from the train split of a scene. Ctrl-C saves a checkpoint and stops."""
+    """Learn a map from the train split of a scene. Ctrl-C saves a checkpoint and stops.
+
+    Under torchrun all its processes learn together, each on its own GPU.
+    """
     from posefield.data.scene import Scene
     from posefield.errors import LearningInterrupted
+    from posefield.learning import distributed
+    from posefield.learning.devices import select_device
     from posefield.learning.interrupt import stop_on_interrupt
     from posefield.learning.progress import make_progress
     from posefield.relocalization.mapping import build_map
+    from posefield.relocalization.presets import PresetOptions
 
     loaded = Scene.load(scene)
-    with stop_on_interrupt() as stop:
+    options = PresetOptions(
+        field=_value(field),
+        features=_value(features),
+        regressor=_value(regressor),
+        backbone=_value(backbone),
+        learn_poses=learn_poses,
+        paper_scene=paper_scene,
+    )
+    with distributed.process_group(select_device(device)), stop_on_interrupt() as stop:
+        first = distributed.rank() == 0
         try:
             build_map(
                 loaded,
@@ -89,17 +160,23 @@ def train(
                 device=device,
                 minutes=minutes,
                 steps=steps,
-                features=features.value if features else None,
+                options=options,
+                also=[Scene.load(folder) for folder in also or ()],
                 seed=seed,
                 resume=resume,
-                progress=make_progress(quiet),
+                progress=make_progress(quiet) if first else None,
                 stop=stop,
             )
         except LearningInterrupted as interruption:
             raise LearningInterrupted(
                 f'{interruption} The same command with --resume goes on.'
             ) from interruption
-    typer.echo(f'{out}: map of {len(loaded.split("train"))} images')
+    if first:
+        typer.echo(f'{out}: map of {len(loaded.split("train"))} images')
+
+
+def _value(choice: Enum | None) -> str | None:
+    return None if choice is None else choice.value
 
 
 @app.command()

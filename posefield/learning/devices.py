@@ -1,5 +1,7 @@
 """Where tensors live."""
 
+import os
+
 import torch
 
 from posefield.errors import LearningError
@@ -9,13 +11,14 @@ def select_device(name: str = 'auto') -> torch.device:
     """Return the device that a user named.
 
     Args:
-        name: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+        name: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.  Of several
+            processes that torchrun started, each gets the GPU of its own number.
 
     Raises:
         LearningError: when the name is unknown or that GPU is not there.
     """
     if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cpu':
         return torch.device('cpu')
     kind, _, index = name.partition(':')
@@ -30,4 +33,6 @@ def select_device(name: str = 'auto') -> torch.device:
             f'Device {name!r} was asked for but there are {count} GPUs, cuda:0 to '
             f'cuda:{count - 1}.'
         )
+    if not index and 'LOCAL_RANK' in os.environ:
+        return torch.device('cuda', int(os.environ['LOCAL_RANK']) % count)
     return torch.device(name)

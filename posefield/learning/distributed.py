@@ -4,7 +4,9 @@ Every process draws its own batches, so give each its own seed (`process_generat
 call these functions in the same order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import os
 
 import torch
 import torch.distributed
@@ -23,6 +25,30 @@ def rank() -> int:
 def world_size() -> int:
     """Return the number of processes."""
     return torch.distributed.get_world_size() if is_active() else 1
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device | str) -> Iterator[None]:
+    """Join the processes that torchrun started, for the block; alone, do nothing.
+
+    Args:
+        device: on a CUDA device NCCL is spoken, else gloo.
+    """
+    if int(os.environ.get('WORLD_SIZE', '1')) == 1 or is_active():
+        yield
+        return
+    backend = 'nccl' if torch.device(device).type == 'cuda' else 'gloo'
+    torch.distributed.init_process_group(backend)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Wait until every process is here."""
+    if is_active():
+        torch.distributed.barrier()
 
 
 def process_generator(seed: int, device: torch.device | str = 'cpu') -> torch.Generator:

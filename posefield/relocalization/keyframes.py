@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from posefield.errors import BundleError
 from posefield.features.filters import gaussian_blur, image_gradients
-from posefield.fields.grid_field import GridField
+from posefield.fields.radiance import RadianceField
 from posefield.fields.rendering import render_view
 from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
@@ -92,7 +92,7 @@ def lift_pixels(
 
 
 def render_keyframe(
-    photo: Photo, field: GridField, transform: SceneTransform, short_side: int
+    photo: Photo, field: RadianceField, transform: SceneTransform, short_side: int
 ) -> Keyframe:
     """Return a training photo with the depth that the field has for it.
 
@@ -102,7 +102,7 @@ def render_keyframe(
         transform: between map and field frame.
         short_side: of the depth map.
     """
-    device = next(field.parameters()).device
+    device = next(iter(field.parameters())).device
     T_field_cam = transform.camera_to_field(photo.T_map_cam)
     pose = torch.tensor(T_field_cam, dtype=torch.float32, device=device)
     camera = photo.keyframe_camera

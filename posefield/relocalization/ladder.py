@@ -10,7 +10,6 @@ import torch
 
 from posefield.errors import LocalizationError
 from posefield.features.sift import detect_sift
-from posefield.fields.feature_synthesizer import FeatureSynthesizer
 from posefield.geometry.poses import invert
 from posefield.relocalization.acceptance import Evidence
 from posefield.relocalization.hypotheses import (
@@ -155,13 +154,15 @@ class Ladder:
         rungs = self.config.rungs
         if not rungs & {'regressor', 'retrieval'}:
             return []
-        view = to_reference_view(query.image, self.bundle.reference_camera)
         hypotheses = []
         if 'regressor' in rungs:
-            image = torch.from_numpy(view).to(self.device)
-            T = self.bundle.regressor.pose(image).numpy()
-            hypotheses.append(Hypothesis('regressor', T, T))
+            view = to_reference_view(query.image, self.bundle.regressor_camera)
+            regression = self.bundle.regressor.regress(torch.from_numpy(view).to(self.device))
+            if regression.in_expected_scene:
+                T = regression.T_field_cam.numpy()
+                hypotheses.append(Hypothesis('regressor', T, T))
         if 'retrieval' in rungs:
+            view = to_reference_view(query.image, self.bundle.reference_camera)
             references = self.bundle.T_field_reference_N44
             usable = np.array(
                 [i for i in range(len(references)) if i not in held_out.references], dtype=int
@@ -271,19 +272,23 @@ class Ladder:
 
 def refined_map(bundle: MapBundle, aligner: FieldAligner) -> RefinedMap:
     """Return what gradient refiners need of a map."""
-    synthesizer = FeatureSynthesizer(bundle.field)
     sizes = bundle.sizes
 
     def synthesise(query: Query) -> Synthesis:
         return synthesis_of(
-            synthesizer, bundle.transform, bundle.extractor, query, sizes.field, sizes.keyframe
+            bundle.synthesizer,
+            bundle.transform,
+            bundle.extractor,
+            query,
+            sizes.field,
+            sizes.labels,
         )
 
     return RefinedMap(
         synthesise=synthesise,
         aligner=aligner,
         regressor=bundle.regressor,
-        reference_camera=bundle.reference_camera,
+        reference_camera=bundle.regressor_camera,
         scene_scale=bundle.scene_scale,
         field_per_map=bundle.transform.scale,
     )

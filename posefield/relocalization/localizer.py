@@ -49,7 +49,7 @@ class Localizer:
         device: torch.device | str = 'cpu',
     ):
         self.bundle = bundle
-        self.config = config or LocalizerConfig()
+        self.config = config or LocalizerConfig.of_map(bundle.info)
         self._ladder = Ladder(bundle, self.config, device)
         self._device = device
 
@@ -62,7 +62,7 @@ class Localizer:
         Args:
             map_dir: written by `posefield map train`.
             device: `auto`, `cpu` or `cuda`.
-            config: rungs and their settings.
+            config: rungs and their settings; what the map was made for by default.
 
         Raises:
             BundleError: when the map is damaged, unsafe or of a newer version.

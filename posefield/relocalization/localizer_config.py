@@ -1,6 +1,8 @@
 """What a localizer may use, and how."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from posefield.errors import PosefieldError
 from posefield.relocalization.refiners.field_alignment import FieldAlignmentConfig
@@ -54,6 +56,21 @@ class LocalizerConfig:
             raise PosefieldError(
                 f'Unknown rung {sorted(unknown)[0]!r}, expected one of {", ".join(RUNGS)}.'
             )
+
+    @classmethod
+    def of_map(cls, info: Mapping[str, Any]) -> 'LocalizerConfig':
+        """Return what a map was made to be used with.
+
+        Args:
+            info: the content of map.json.
+
+        Raises:
+            PosefieldError: for rungs or a refiner that do not exist.
+        """
+        asked = info.get('localizer', {})
+        config = cls(rungs=frozenset(asked.get('rungs', RUNGS)))
+        refiner = asked.get('refiner')
+        return config if refiner is None else config.with_refiner(refiner)
 
     def without(self, rung: str) -> 'LocalizerConfig':
         """Return the configuration with a rung switched off.

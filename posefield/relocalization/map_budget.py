@@ -1,4 +1,4 @@
-"""How long the stages of a map are learned: by the clock, or by a number of steps."""
+"""How long the stages of a map are learned: by the clock, by steps, or as published."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,13 @@ from posefield.relocalization.presets import MappingPreset
 # Share of the time that reading and matching photos usually takes.
 PHOTOS_SHARE = 0.15
 MIN_SYNTHESISED = 8
+# Random views for retrieval where the stages have their published lengths.
+PUBLISHED_SYNTHESISED = 400
 
 
 @dataclass(frozen=True)
 class StageLength:
-    """The length of one stage: exactly one of the two is given."""
+    """The length of one stage: steps, or seconds, or neither for as long as is published."""
 
     steps: int | None = None
     seconds: float | None = None
@@ -24,8 +26,8 @@ class MapBudget:
 
     Attributes:
         preset: which says the parts.
-        seconds: of the whole map; None when it is learned by steps.
-        steps: of the field; None when it is learned by the clock.
+        seconds: of the whole map, or None.
+        steps: of the field, or None.
     """
 
     preset: MappingPreset
@@ -34,7 +36,7 @@ class MapBudget:
 
     @classmethod
     def of(cls, preset: MappingPreset, minutes: float | None, steps: int | None) -> 'MapBudget':
-        """Return the budget of these options; the preset's minutes where both are None.
+        """Return the budget of these options; what the preset says where both are None.
 
         Raises:
             LearningError: when both are given, or one is not positive.
@@ -48,12 +50,13 @@ class MapBudget:
             if steps < 1:
                 raise LearningError(f'A map needs at least one step, found {steps}.')
             return cls(preset, steps=steps)
-        return cls(preset, seconds=60.0 * (preset.minutes if minutes is None else minutes))
+        minutes = preset.minutes if minutes is None else minutes
+        return cls(preset, seconds=None if minutes is None else 60.0 * minutes)
 
     def field(self, spent_s: float) -> StageLength:
         """Return the field's part; what was spent beyond the usual comes out of its time."""
         if self.seconds is None:
-            return StageLength(steps=self.steps)
+            return StageLength(self.steps)
         share = self.preset.field_share
         late = max(0.0, spent_s / self.seconds - PHOTOS_SHARE)
         return StageLength(seconds=max(0.5 * share, share - late) * self.seconds)
@@ -68,19 +71,21 @@ class MapBudget:
 
     def synthesised(self) -> int:
         """Return how many random views are rendered."""
-        if self.seconds is None:
+        if self.steps is not None:
             count = self.preset.synthesised_per_step * self.steps
-        else:
+        elif self.seconds is not None:
             count = self.preset.synthesised_per_minute * self.seconds / 60.0
+        else:
+            count = PUBLISHED_SYNTHESISED
         return max(MIN_SYNTHESISED, round(count))
 
     def to_dict(self) -> dict[str, float]:
-        """Return the budget as map.json says it."""
-        if self.seconds is None:
+        """Return the budget as map.json says it; nothing where it was learned as published."""
+        if self.steps is not None:
             return {'steps': self.steps}
-        return {'minutes': self.seconds / 60.0}
+        return {} if self.seconds is None else {'minutes': self.seconds / 60.0}
 
     def _part(self, share: float, steps_per_step: float) -> StageLength:
-        if self.seconds is None:
+        if self.steps is not None:
             return StageLength(steps=max(1, round(steps_per_step * self.steps)))
-        return StageLength(seconds=share * self.seconds)
+        return StageLength(seconds=None if self.seconds is None else share * self.seconds)

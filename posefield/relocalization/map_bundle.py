@@ -12,18 +12,23 @@ import torch
 from posefield import __version__
 from posefield.errors import BundleError, CameraError
 from posefield.features.extractors import DenseExtractor, extractor_tensors, load_extractor
-from posefield.fields.grid_field import GridField, GridFieldConfig
+from posefield.fields.act import BINS
+from posefield.fields.exposed_field import field_of
+from posefield.fields.feature_synthesizer import FeatureSynthesizer
+from posefield.fields.radiance import RadianceField
 from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
 from posefield.relocalization.acceptance import AcceptanceModel
 from posefield.relocalization.keyframes import Keyframe
 from posefield.relocalization.photos import WorkingSizes
-from posefield.relocalization.regressors.posenet import CompactPoseNet, CompactPoseNetConfig
+from posefield.relocalization.regressors.registry import load_regressor
+from posefield.relocalization.regressors.regressor import PoseRegressor
 from posefield.relocalization.retrieval import GlobalDescriptor
 from posefield.relocalization.sparse_pose import SparseIndex
 from posefield.storage import atomic_folder, load_tensors, read_json, save_tensors, write_json
 
-MAP_SCHEMA = 1
+# Schema 1 had a GridField and a compact regressor, and did not say so.
+MAP_SCHEMA = 2
 MAP_KIND = 'map'
 # Descriptor entries are at most 1; the square root puts them well below 0.5.
 DESCRIPTOR_SCALE = 400.0
@@ -90,8 +95,11 @@ class MapBundle:
         sizes: working sizes.
         transform: between the user's map frame and the field frame.
         scene_scale: typical distance from the cameras to what they see, field units.
-        field, extractor, keyframes, sparse, regressor: the learned parts.
-        reference_camera: view of the regressor and of retrieval.
+        synthesizer, extractor, keyframes, sparse, regressor: the learned parts.
+        histogram_10: mean luminance histogram of the photos, in percent: the exposure of views
+            that are rendered without a query.
+        regressor_camera: view of the regressor.
+        reference_camera: view of retrieval.
         reference_descriptors_ND, T_field_reference_N44: of retrieval.
         calibration: of covariances and scores.
     """
@@ -100,16 +108,23 @@ class MapBundle:
     sizes: WorkingSizes
     transform: SceneTransform
     scene_scale: float
-    field: GridField
+    synthesizer: FeatureSynthesizer
+    histogram_10: torch.Tensor
     extractor_name: str
     extractor: DenseExtractor
     keyframes: list[Keyframe]
     sparse: SparseIndex
-    regressor: CompactPoseNet
+    regressor: PoseRegressor
+    regressor_camera: Camera
     reference_camera: Camera
     reference_descriptors_ND: torch.Tensor
     T_field_reference_N44: np.ndarray
     calibration: Calibration
+
+    @property
+    def field(self) -> RadianceField:
+        """Return what renders, at the mean exposure of the photos."""
+        return field_of(self.synthesizer, self.histogram_10)
 
     def save(self, folder: Path) -> None:
         """Write the map; a crash at any moment leaves the old one or the new one, whole.
@@ -119,9 +134,9 @@ class MapBundle:
         """
         with atomic_folder(folder) as part:
             write_json(part / 'map.json', self._index())
-            save_tensors(part / 'field.safetensors', _halved(self.field.state_dict()))
+            save_tensors(part / 'field.safetensors', _halved(self.synthesizer))
             save_tensors(part / 'features.safetensors', extractor_tensors(self.extractor))
-            save_tensors(part / 'regressor.safetensors', _halved(self.regressor.state_dict()))
+            save_tensors(part / 'regressor.safetensors', self.regressor.tensors())
             save_tensors(part / 'references.safetensors', self._references())
 
     def _index(self) -> dict:
@@ -134,9 +149,14 @@ class MapBundle:
             'field_short_side': self.sizes.field,
             'transform': asdict(self.transform),
             'scene_scale': self.scene_scale,
-            'field': self.field.config.to_dict(),
+            'synthesizer': self.synthesizer.to_config(),
+            'exposure_histogram': self.histogram_10.tolist(),
             'features': self.extractor_name,
-            'regressor': self.regressor.config.to_dict(),
+            'regressor': {
+                'kind': self.regressor.kind,
+                'config': self.regressor.config.to_dict(),
+                'camera': camera_to_dict(self.regressor_camera),
+            },
             'reference_camera': camera_to_dict(self.reference_camera),
             'keyframe_cameras': [camera_to_dict(k.camera) for k in self.keyframes],
             'calibration': self.calibration.to_dict(),
@@ -184,10 +204,23 @@ class MapBundle:
 
 
 def _loaded(folder: Path, index: dict, device: torch.device | str) -> MapBundle:
-    field = GridField(GridFieldConfig.from_dict(index['field']), torch.Generator())
-    field.load_state_dict(_floats(load_tensors(folder / 'field.safetensors')))
-    regressor = CompactPoseNet(CompactPoseNetConfig.from_dict(index['regressor']))
-    regressor.load_state_dict(_floats(load_tensors(folder / 'regressor.safetensors')))
+    field_tensors = _floats(load_tensors(folder / 'field.safetensors'))
+    if index['schema'] == 1:
+        index, field_tensors = _from_schema_1(index, field_tensors)
+    histogram_10 = torch.tensor(index['exposure_histogram'], dtype=torch.float32, device=device)
+    if histogram_10.shape != (BINS,):
+        raise ValueError(
+            f'exposure_histogram has the shape {tuple(histogram_10.shape)}, expected ({BINS},)'
+        )
+    about = index['regressor']
+    regressor_tensors = _floats(load_tensors(folder / 'regressor.safetensors'))
+    try:
+        synthesizer = FeatureSynthesizer.from_config(
+            index['synthesizer'], torch.Generator(), field_tensors
+        )
+        regressor = load_regressor(about['kind'], about['config'], regressor_tensors)
+    except BundleError as error:
+        raise BundleError(f'The map {folder} cannot be used: {error}') from error
     extractor = _loaded_extractor(folder, index['features'], device)
     tensors = load_tensors(folder / 'references.safetensors')
     reference_camera = camera_from_dict(index['reference_camera'])
@@ -198,7 +231,8 @@ def _loaded(folder: Path, index: dict, device: torch.device | str) -> MapBundle:
         sizes=WorkingSizes(**index['sizes']),
         transform=SceneTransform(**{**transform, 'centre': tuple(transform['centre'])}),
         scene_scale=float(index['scene_scale']),
-        field=field.to(device).requires_grad_(False),
+        synthesizer=synthesizer.to(device).eval().requires_grad_(False),
+        histogram_10=histogram_10,
         extractor_name=index['features'],
         extractor=extractor,
         keyframes=_loaded_keyframes(index, tensors),
@@ -207,12 +241,29 @@ def _loaded(folder: Path, index: dict, device: torch.device | str) -> MapBundle:
             tensors['sparse.sigmas'].double().numpy(),
             restored_descriptors(tensors['sparse.descriptors']),
         ),
-        regressor=regressor.to(device).requires_grad_(False),
+        regressor=regressor.to(device),
+        regressor_camera=camera_from_dict(about['camera']),
         reference_camera=reference_camera,
         reference_descriptors_ND=tensors['retrieval.descriptors'].to(torch.float32),
         T_field_reference_N44=tensors['retrieval.poses'].double().numpy(),
         calibration=Calibration.from_dict(index['calibration']),
     )
+
+
+def _from_schema_1(
+    index: dict, tensors: Mapping[str, torch.Tensor]
+) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Return index and field tensors of an older map as they are written now."""
+    return {
+        **index,
+        'synthesizer': {'kind': 'grid', 'field': index['field'], 'act': False, 'fusion': None},
+        'exposure_histogram': [0] * BINS,
+        'regressor': {
+            'kind': 'compact',
+            'config': index['regressor'],
+            'camera': index['reference_camera'],
+        },
+    }, {f'field.{name}': tensor for name, tensor in tensors.items()}
 
 
 def _loaded_extractor(folder: Path, name: str, device: torch.device | str) -> DenseExtractor:
@@ -301,9 +352,17 @@ def camera_from_dict(values: Mapping[str, Any]) -> Camera:
     )
 
 
-def _halved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.cpu().to(torch.float16) for name, tensor in tensors.items()}
+def _halved(synthesizer: FeatureSynthesizer) -> dict[str, torch.Tensor]:
+    """Return weights in half precision; statistics, which span more magnitudes, as they are."""
+    learned = {name for name, _ in synthesizer.named_parameters()}
+    return {
+        name: tensor.cpu().to(torch.float16 if name in learned else tensor.dtype)
+        for name, tensor in synthesizer.tensors().items()
+    }
 
 
 def _floats(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+    return {
+        name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }

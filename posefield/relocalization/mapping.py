@@ -1,32 +1,46 @@
-"""Learning a map from a scene: the order of the work and its budget."""
+"""Learning a map from a scene: the order of the work."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 import threading
-import time
 
 import numpy as np
 import torch
 
 from posefield.data.scene import Frame, Scene
-from posefield.errors import DataError, LearningError, LearningInterrupted
-from posefield.features.extractors import EXTRACTORS, DenseExtractor, load_extractor
-from posefield.fields.grid_field import GridField
+from posefield.errors import DataError
+from posefield.features.extractors import DenseExtractor, load_extractor
+from posefield.fields.radiance import RadianceField
 from posefield.fields.scene_transform import SceneTransform, scene_scale
-from posefield.geometry.poses import pose_errors
+from posefield.geometry.camera import Camera
+from posefield.learning import distributed
 from posefield.learning.checkpoints import CheckpointStore
 from posefield.learning.devices import select_device
-from posefield.learning.loop import run_stage
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.randomness import global_randomness
-from posefield.learning.stage import Stage
 from posefield.relocalization.calibration import calibrate, neutral_calibration
 from posefield.relocalization.features_stage import FeaturesStage
-from posefield.relocalization.field_stage import FieldStage
 from posefield.relocalization.keyframes import Keyframe, render_keyframe
-from posefield.relocalization.map_budget import MapBudget, StageLength
+from posefield.relocalization.map_budget import MapBudget
 from posefield.relocalization.map_bundle import MAP_KIND, Calibration, MapBundle, camera_to_dict
+from posefield.relocalization.map_field import (
+    FieldLearner,
+    FieldSources,
+    field_learner,
+    map_transform,
+    rendered_field,
+)
+from posefield.relocalization.map_regressor import (
+    RegressorSources,
+    coarse_errors,
+    frame_views,
+    learn_regressor,
+    other_views,
+    scene_name,
+    validation_views,
+)
+from posefield.relocalization.mapping_run import MappingRun
 from posefield.relocalization.photos import (
     Photo,
     SizedImage,
@@ -34,9 +48,10 @@ from posefield.relocalization.photos import (
     spread_over_poses,
     to_u8,
 )
-from posefield.relocalization.presets import MappingPreset, preset_named
+from posefield.relocalization.presets import PresetOptions, preset_named
 from posefield.relocalization.reference_view import reference_camera, to_reference_view
-from posefield.relocalization.regressors.stage import RegressorStage
+from posefield.relocalization.regressors.dfnet import DFNet
+from posefield.relocalization.regressors.regressor import PoseRegressor
 from posefield.relocalization.retrieval import GlobalDescriptor
 from posefield.relocalization.sparse_map import (
     SparseMap,
@@ -66,7 +81,8 @@ def build_map(
     device: str = 'auto',
     minutes: float | None = None,
     steps: int | None = None,
-    features: str | None = None,
+    options: PresetOptions | None = None,
+    also: Sequence[Scene] = (),
     seed: int = 0,
     resume: bool = False,
     progress: Progress | None = None,
@@ -74,135 +90,131 @@ def build_map(
 ) -> MapBundle:
     """Learn a map from the `train` split of a scene and save it.
 
+    In a distributed run every process calls this; the first one saves.
+
     Args:
         scene: posed photos.
-        preset: `auto`, `cpu` or `gpu`.
+        preset: `auto` or a name in PRESETS.
         out: map folder; an older map there is replaced when the new one is whole.
         device: `auto`, `cpu` or `cuda`.
         minutes: time to learn; the preset's by default.
         steps: of the field, instead of a time; the other stages take their part of it.  The
             same seed then gives the same map, however fast the machine is.
-        features: `gradient` or `compact`; the preset's by default.
+        options: what to change in the preset; nothing by default.
+        also: other scenes, which an ms-transformer learns to tell apart from this one.
         seed: of everything random.
         resume: go on from the checkpoint of a stopped run.
         progress: who to tell.
         stop: when set, a checkpoint is saved and LearningInterrupted raised.
 
     Raises:
-        LearningError: for minutes together with steps, or a name that is not known.
+        LearningError: for minutes together with steps, a name that is not known, or parts that
+            do not go together.
         DataError: when the scene has too few posed training photos or no knowable scale.
         BundleError: when `out` is something else than a map, or cannot be written.
         LearningInterrupted: when stopped.
     """
     ensure_replaceable(out, MAP_KIND)
     chosen = select_device(device)
-    settings = preset_named(preset, chosen.type)
-    builder = _MapBuilder(
-        scene,
-        settings,
-        MapBudget.of(settings, minutes, steps),
-        features or settings.features,
-        seed,
-        chosen,
-        progress or QuietProgress(),
-        stop or threading.Event(),
-    )
+    options = options or PresetOptions()
+    settings = options.applied(preset_named(preset, chosen.type))
     store = CheckpointStore.beside(
         out,
         {
             'preset': preset,
             'seed': seed,
             'scene': str(scene.root),
+            'also': [str(other.root) for other in also],
             'minutes': minutes,
             'steps': steps,
-            'features': features,
+            'options': asdict(options),
         },
     )
-    if not resume:
+    run = MappingRun(
+        settings,
+        MapBudget.of(settings, minutes, steps),
+        seed,
+        chosen,
+        progress or QuietProgress(),
+        stop or threading.Event(),
+        store,
+    )
+    builder = _MapBuilder(run, scene, also)
+    if not resume and distributed.rank() == 0:
         store.clear()
+    distributed.wait_for_all()
     try:
-        bundle = builder.build(store)
+        bundle = builder.build()
     finally:
-        builder.progress.close()
-    bundle.save(out)
-    store.clear()
+        run.progress.close()
+    if distributed.rank() == 0:
+        bundle.save(out)
+        store.clear()
+    distributed.wait_for_all()
     return bundle
 
 
 class _MapBuilder:
-    """One run of mapping: what all steps share."""
+    """The steps of mapping, each in the order of what it needs."""
 
-    def __init__(
-        self,
-        scene: Scene,
-        preset: MappingPreset,
-        budget: MapBudget,
-        features: str,
-        seed: int,
-        device: torch.device,
-        progress: Progress,
-        stop: threading.Event,
-    ):
+    def __init__(self, run: MappingRun, scene: Scene, also: Sequence[Scene]):
+        self.run = run
+        self.preset = run.preset
         self.scene = scene
-        self.preset = preset
-        if features not in EXTRACTORS:
-            raise LearningError(
-                f'Unknown features {features!r}, expected one of {", ".join(EXTRACTORS)}.'
-            )
-        self.budget = budget
-        self.features = features
-        self.seed = seed
-        self.device = device
-        self.progress = progress
-        self.stop = stop
-        self.begun = time.monotonic()
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.random = np.random.default_rng(seed)
+        self.also = also
+        self.device = run.device
         self.frames, self.keyframe_rows = self._chosen_frames()
 
-    def build(self, store: CheckpointStore) -> MapBundle:
-        """Return the map; every step is in the order of its needs."""
+    def build(self) -> MapBundle:
+        """Return the map."""
         photos = self._photos()
         keyframe_photos = [photos[row] for row in self.keyframe_rows]
         views = [View(photo.sparse_camera, photo.T_map_cam) for photo in keyframe_photos]
         sparse = self._sparse(views, keyframe_photos)
         poses = np.stack([photo.T_map_cam for photo in photos])
-        transform = SceneTransform.from_content(poses, sparse.points_N3)
-        stage = self._learn_field(photos, sparse, transform, store)
-        keyframes = self._keyframes(keyframe_photos, stage.field, transform)
-        extractor = self._learn_features(keyframes, store)
-        camera = reference_camera(
-            [photo.training_camera for photo in photos], REFERENCE_SHORT_SIDE
-        )
-        real = self._reference_views(photos, transform, camera)
+        transform = map_transform(self.run, self.scene.units, poses, sparse.points_N3)
         scale = viewing_distance(sparse, views, poses) * transform.scale
-        rendered = self._synthesised(real, stage.field, transform, camera, scale)
-        regressor = self._learn_regressor(real, rendered, store)
-        coarse = self._coarse_errors(real, regressor, stage.field, transform, camera, scale)
-        descriptors = [
-            GlobalDescriptor()(views.images_NHW3.astype(np.float32) / 255.0)
-            for views in (real, rendered)
-            if len(views.images_NHW3)
-        ]
+        learner = field_learner(
+            self.run, FieldSources(self.frames, photos, self.keyframe_rows, sparse, transform)
+        )
+        learner.begin()
+        photos = _with_poses(photos, learner.poses())
+        camera = reference_camera([p.training_camera for p in photos], REFERENCE_SHORT_SIDE)
+        real = _reference_views(photos, transform, camera)
+        rendered = self._synthesised(real, rendered_field(learner), transform, camera, scale)
+        regressor_camera = reference_camera(
+            [frame.camera for frame in self.frames], self.preset.regressor.short_side
+        )
+        regressor = self._regressor(
+            learner, transform, scale, photos, real, rendered, regressor_camera
+        )
+        extractor = self._extractor(regressor, learner, photos, transform)
+        learner.finish(extractor)
+        photos = _with_poses(photos, learner.poses())
+        field = rendered_field(learner)
+        unseen = self._random_poses(real, COARSE_TRIALS, scale)
         bundle = MapBundle(
             info=self._info(photos, sparse),
             sizes=self.preset.sizes,
             transform=transform,
             scene_scale=scale,
-            field=stage.field.requires_grad_(False),
-            extractor_name=self.features,
+            synthesizer=learner.synthesizer.eval().requires_grad_(False),
+            histogram_10=learner.histogram_10,
+            extractor_name=self.preset.features,
             extractor=extractor,
-            keyframes=keyframes,
+            keyframes=self._keyframes(photos, field, transform),
             sparse=sparse_index(sparse, transform),
             regressor=regressor,
+            regressor_camera=regressor_camera,
             reference_camera=camera,
-            reference_descriptors_ND=torch.cat(descriptors),
+            reference_descriptors_ND=_descriptors(real, rendered),
             T_field_reference_N44=np.concatenate([real.T_field_cam_N44, rendered.T_field_cam_N44]),
-            calibration=neutral_calibration(*coarse),
+            calibration=neutral_calibration(
+                *coarse_errors(self.run, regressor, regressor_camera, field, transform, unseen)
+            ),
         )
         calibration = self._calibrated(bundle, sparse, views)
-        seconds = round(time.monotonic() - self.begun, 1)
-        info = {**bundle.info, 'seconds_to_learn': seconds}
+        info = {**bundle.info, 'seconds_to_learn': round(self.run.spent_s, 1)}
         return replace(bundle, calibration=calibration, info=info)
 
     def _chosen_frames(self) -> tuple[list[Frame], np.ndarray]:
@@ -218,31 +230,14 @@ class _MapBuilder:
         keyframe_rows = spread_over_poses(poses[rows], self.preset.max_keyframes, scale)
         return frames, keyframe_rows
 
-    def _reporter(self, stage: str) -> Callable[[float], None]:
-        self.progress.start(stage, True)
-        begun = time.monotonic()
-
-        def report(fraction: float) -> None:
-            left = (time.monotonic() - begun) * (1.0 - fraction) / max(fraction, 1e-6)
-            self.progress.update(stage, fraction, {}, left)
-
-        return report
-
-    def _stopper(self, stage: str) -> Callable[[], None]:
-        def check_stop() -> None:
-            if self.stop.is_set():
-                raise LearningInterrupted(f'Learning was stopped in stage {stage}.')
-
-        return check_stop
-
     def _photos(self) -> list[Photo]:
         names = frozenset(self.frames[row].name for row in self.keyframe_rows)
         return prepare_photos(
             self.frames,
             names,
             self.preset.sizes,
-            self._stopper('photos'),
-            self._reporter('photos'),
+            self.run.stopper('photos'),
+            self.run.reporter('photos'),
         )
 
     def _sparse(self, views: list[View], photos: list[Photo]) -> SparseMap:
@@ -250,121 +245,95 @@ class _MapBuilder:
             views,
             [photo.keypoints for photo in photos],
             self.preset.sparse,
-            self._stopper('sparse'),
-            self._reporter('sparse'),
+            self.run.stopper('sparse'),
+            self.run.reporter('sparse'),
         )
 
-    def _learn_field(
+    def _synthesised(
         self,
-        photos: list[Photo],
-        sparse: SparseMap,
+        real: ReferenceViews,
+        field: RadianceField,
         transform: SceneTransform,
-        store: CheckpointStore,
-    ) -> FieldStage:
-        preset = self.preset
-        stage = FieldStage(
-            photos,
-            self.keyframe_rows,
-            sparse,
-            transform,
-            preset.field,
-            preset.field_stage,
-            self.generator,
-            self.device,
-        )
-        self._run(stage, self.budget.field(time.monotonic() - self.begun), store)
-        return stage
-
-    def _run(self, stage: Stage, length: StageLength, store: CheckpointStore) -> None:
-        run_stage(
-            stage,
-            generator=self.generator,
-            steps=length.steps,
-            deadline_s=length.seconds,
-            progress=self.progress,
-            stop=self.stop,
-            checkpoints=store,
-        )
-
-    def _keyframes(
-        self, photos: list[Photo], field: GridField, transform: SceneTransform
-    ) -> list[Keyframe]:
-        report, check_stop = self._reporter('keyframes'), self._stopper('keyframes')
-        keyframes = []
-        for index, photo in enumerate(photos):
-            check_stop()
-            keyframes.append(render_keyframe(photo, field, transform, self.preset.sizes.depth))
-            report((index + 1) / len(photos))
-        return keyframes
-
-    def _learn_features(self, keyframes: list[Keyframe], store: CheckpointStore) -> DenseExtractor:
-        if self.features == 'gradient':
-            return load_extractor('gradient', {}, self.device)
-        with global_randomness(self.generator):
-            stage = FeaturesStage(keyframes, self.preset.features_stage, self.device)
-        self._run(stage, self.budget.features(), store)
-        stage.features.network.requires_grad_(False)
-        return stage.features
-
-    def _reference_views(
-        self, photos: list[Photo], transform: SceneTransform, camera
+        camera: Camera,
+        scale: float,
     ) -> ReferenceViews:
-        images = [
-            to_reference_view(
-                SizedImage(photo.training_u8.astype(np.float32) / 255.0, photo.training_camera),
-                camera,
-            )
-            for photo in photos
-        ]
-        poses = np.stack([photo.T_map_cam for photo in photos])
-        return ReferenceViews(to_u8(np.stack(images)), transform.camera_to_field(poses))
-
-    def _synthesised(self, real, field, transform, camera, scale: float) -> ReferenceViews:
-        poses = random_poses(
-            real.T_field_cam_N44,
-            self.budget.synthesised(),
-            scale,
-            self.preset.synthesis,
-            self.random,
-        )
+        run = self.run
+        poses = self._random_poses(real, run.budget.synthesised(), scale)
         return synthesise_views(
             field,
             transform,
             camera,
             poses,
-            self._stopper('synthesise'),
-            self._reporter('synthesise'),
+            run.stopper('synthesise'),
+            run.reporter('synthesise'),
         )
 
-    def _learn_regressor(self, real, rendered, store: CheckpointStore):
-        with global_randomness(self.generator):
-            stage = RegressorStage(
-                real, rendered, self.preset.regressor, self.preset.regressor_stage, self.device
+    def _random_poses(self, real: ReferenceViews, count: int, scale: float) -> np.ndarray:
+        poses = real.T_field_cam_N44
+        return random_poses(poses, count, scale, self.preset.synthesis, self.run.random)
+
+    def _regressor(
+        self,
+        learner: FieldLearner,
+        transform: SceneTransform,
+        scale: float,
+        photos: list[Photo],
+        real: ReferenceViews,
+        rendered: ReferenceViews,
+        camera: Camera,
+    ) -> PoseRegressor:
+        if self.preset.regressor.short_side == REFERENCE_SHORT_SIDE:
+            views = real
+        else:
+            poses = np.stack([photo.T_map_cam for photo in photos])
+            views = frame_views(self.frames, camera, transform, poses)
+        sources = RegressorSources(
+            camera=camera,
+            photos=views,
+            validation=validation_views(self.scene, camera, transform),
+            rendered=rendered,
+            synthesizer=learner.synthesizer.eval(),
+            transform=transform,
+            scene_scale=scale,
+            others=other_views(self.also, camera),
+            scene=scene_name(self.scene),
+        )
+        return learn_regressor(self.run, sources)
+
+    def _extractor(
+        self,
+        regressor: PoseRegressor,
+        learner: FieldLearner,
+        photos: list[Photo],
+        transform: SceneTransform,
+    ) -> DenseExtractor:
+        if isinstance(regressor, DFNet) and self.preset.features == 'dfnet':
+            return regressor.extractor()
+        if self.preset.features == 'gradient':
+            return load_extractor('gradient', {}, self.device)
+        keyframes = self._keyframes(photos, rendered_field(learner), transform)
+        with global_randomness(self.run.generator):
+            stage = FeaturesStage(keyframes, self.preset.features_stage, self.device)
+        self.run.train(stage, self.run.budget.features())
+        stage.features.network.requires_grad_(False)
+        return stage.features
+
+    def _keyframes(
+        self, photos: list[Photo], field: RadianceField, transform: SceneTransform
+    ) -> list[Keyframe]:
+        report, check_stop = self.run.reporter('keyframes'), self.run.stopper('keyframes')
+        keyframes = []
+        for done, row in enumerate(self.keyframe_rows):
+            check_stop()
+            keyframes.append(
+                render_keyframe(photos[row], field, transform, self.preset.sizes.depth)
             )
-        self._run(stage, self.budget.regressor(), store)
-        return stage.network.requires_grad_(False)
-
-    def _coarse_errors(
-        self, real, regressor, field, transform, camera, scale: float
-    ) -> tuple[float, float]:
-        """Return the regressor's rms errors per axis on views it has not seen."""
-        poses = random_poses(
-            real.T_field_cam_N44, COARSE_TRIALS, scale, self.preset.synthesis, self.random
-        )
-        unseen = synthesise_views(
-            field, transform, camera, poses, self._stopper('synthesise'), lambda fraction: None
-        )
-        errors = []
-        for image, T_true in zip(unseen.images_NHW3, unseen.T_field_cam_N44, strict=True):
-            tensor = torch.from_numpy(image).to(self.device, torch.float32) / 255.0
-            found = pose_errors(regressor.pose(tensor).numpy(), T_true)
-            errors.append([found.translation, np.deg2rad(found.rotation_deg)])
-        if not errors:
-            return scale, 1.0
-        rms = np.sqrt(np.square(errors).mean(axis=0) / 3.0)
-        return float(rms[0]), float(rms[1])
+            report((done + 1) / len(self.keyframe_rows))
+        return keyframes
 
     def _calibrated(self, bundle: MapBundle, sparse: SparseMap, views: list[View]) -> Calibration:
+        if distributed.rank() > 0:
+            return bundle.calibration  # only the first process saves the map
         count = self.preset.validation_photos
         photos = split_photos(bundle, self.scene, count, self.device) or held_out_photos(
             bundle, self.frames, self.keyframe_rows, sparse, views, count, self.device
@@ -373,21 +342,52 @@ class _MapBuilder:
             bundle,
             photos,
             self.device,
-            self.random,
-            self._stopper('calibrate'),
-            self._reporter('calibrate'),
+            self.run.random,
+            self.run.stopper('calibrate'),
+            self.run.reporter('calibrate'),
         )
 
     def _info(self, photos: list[Photo], sparse: SparseMap) -> dict:
         cameras = {frame.camera for frame in self.frames}
         info = {
             'units': self.scene.units,
-            'seed': self.seed,
-            **self.budget.to_dict(),
+            'seed': self.run.seed,
+            **self.run.budget.to_dict(),
             'photos': len(photos),
             'keyframes': len(self.keyframe_rows),
             'points': len(sparse.points_N3),
+            'localizer': {'rungs': list(self.preset.rungs), 'refiner': self.preset.refiner},
         }
         if len(cameras) == 1:
             info['camera'] = camera_to_dict(cameras.pop())
         return info
+
+
+def _with_poses(photos: list[Photo], T_map_cam_N44: np.ndarray) -> list[Photo]:
+    """Return the photos with the poses that the field agrees with."""
+    return [replace(photo, T_map_cam=T) for photo, T in zip(photos, T_map_cam_N44, strict=True)]
+
+
+def _reference_views(
+    photos: list[Photo], transform: SceneTransform, camera: Camera
+) -> ReferenceViews:
+    images = [
+        to_reference_view(
+            SizedImage(photo.training_u8.astype(np.float32) / 255.0, photo.training_camera),
+            camera,
+        )
+        for photo in photos
+    ]
+    poses = np.stack([photo.T_map_cam for photo in photos])
+    return ReferenceViews(to_u8(np.stack(images)), transform.camera_to_field(poses))
+
+
+def _descriptors(real: ReferenceViews, rendered: ReferenceViews) -> torch.Tensor:
+    """Return the descriptors of retrieval, of photos and of renders."""
+    return torch.cat(
+        [
+            GlobalDescriptor()(views.images_NHW3.astype(np.float32) / 255.0)
+            for views in (real, rendered)
+            if len(views.images_NHW3)
+        ]
+    )

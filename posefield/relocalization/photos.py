@@ -22,7 +22,8 @@ class WorkingSizes:
         keyframe: keyframe alignment.
         training: what the field learns from.
         depth: depth maps of the keyframes.
-        field: field alignment.
+        field: field alignment, and renders of feature synthesizers.
+        labels: what the features come from that synthesizers learn.
         max_keypoints: in each photo.
     """
 
@@ -31,6 +32,7 @@ class WorkingSizes:
     training: int = 120
     depth: int = 80
     field: int = 60
+    labels: int = 240
     max_keypoints: int = 2000
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 import torch
 
-from posefield.fields.grid_field import GridField
+from posefield.fields.radiance import RadianceField
 from posefield.fields.rendering import render_view
 from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
@@ -67,7 +67,7 @@ def random_poses(
 
 
 def synthesise_views(
-    field: GridField,
+    field: RadianceField,
     transform: SceneTransform,
     camera: Camera,
     T_field_cam_N44: np.ndarray,
@@ -75,7 +75,7 @@ def synthesise_views(
     report: Callable[[float], None],
 ) -> ReferenceViews:
     """Render the poses that show something, small; a view into a near wall is left out."""
-    device = next(field.parameters()).device
+    device = next(iter(field.parameters())).device
     images, kept = [], []
     for index, pose in enumerate(T_field_cam_N44):
         check_stop()

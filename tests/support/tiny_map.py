@@ -12,7 +12,7 @@ from posefield.data.scene import Frame, Scene
 from posefield.fields.grid_field import GridFieldConfig
 from posefield.relocalization.field_stage import FieldStageConfig
 from posefield.relocalization.photos import to_u8
-from posefield.relocalization.presets import PRESETS, MappingPreset
+from posefield.relocalization.presets import PRESETS, MappingPreset, RegressorRecipe
 from posefield.relocalization.regressors.posenet import CompactPoseNetConfig
 from posefield.relocalization.regressors.stage import RegressorStageConfig
 from support.textured_room import TexturedRoom, look_at, pinhole
@@ -36,8 +36,10 @@ TINY = MappingPreset(
         samples=16,
     ),
     field_stage=FieldStageConfig(colour_rays=512, depth_rays=128),
-    regressor=CompactPoseNetConfig(channels=(8, 16, 32), cells=4, width=64),
-    regressor_stage=RegressorStageConfig(batch=16),
+    regressor=RegressorRecipe(
+        CompactPoseNetConfig(channels=(8, 16, 32), cells=4, width=64),
+        RegressorStageConfig(batch=16),
+    ),
 )
 
 

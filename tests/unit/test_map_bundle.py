@@ -68,7 +68,9 @@ def test_everything_in_a_map_survives_the_disk(tiny_map, copied):
     assert after.transform == before.transform
     assert after.calibration == before.calibration
     assert after.reference_camera == before.reference_camera
-    for name in ('field', 'regressor'):
+    assert after.regressor_camera == before.regressor_camera
+    assert torch.equal(after.histogram_10, before.histogram_10)
+    for name in ('synthesizer', 'regressor'):
         a, b = (getattr(bundle, name).state_dict() for bundle in (before, after))
         assert all(torch.equal(a[key], b[key]) for key in a | b)
     np.testing.assert_array_equal(after.sparse.points_N3, before.sparse.points_N3)
@@ -82,7 +84,7 @@ def test_everything_in_a_map_survives_the_disk(tiny_map, copied):
 
 def test_a_map_says_what_it_is(tiny_map):
     index = json.loads((tiny_map / 'map.json').read_text())
-    assert index['schema'] == 1
+    assert index['schema'] == 2
     assert index['kind'] == 'map'
     assert index['units'] == 'metres'
     assert index['photos'] == index['keyframes'] == 12
@@ -99,7 +101,34 @@ def test_descriptors_lose_little_on_disk():
 def test_a_newer_schema_is_refused(copied):
     index = json.loads((copied / 'map.json').read_text())
     (copied / 'map.json').write_text(json.dumps({**index, 'schema': 99}))
-    assert re.search('schema 99.*up to 1', refused(copied))
+    assert re.search('schema 99.*up to 2', refused(copied))
+
+
+def test_a_map_of_the_first_schema_still_loads(tiny_map, copied):
+    index = json.loads((copied / 'map.json').read_text())
+    about = index.pop('regressor')
+    field = index.pop('synthesizer')['field']
+    del index['exposure_histogram'], index['localizer']
+    old = {**index, 'schema': 1, 'field': field, 'regressor': about['config']}
+    (copied / 'map.json').write_text(json.dumps(old))
+    tensors = load_tensors(copied / 'field.safetensors')
+    save_tensors(
+        copied / 'field.safetensors',
+        {name.removeprefix('field.'): tensor for name, tensor in tensors.items()},
+    )
+    before, after = MapBundle.load(tiny_map), MapBundle.load(copied)
+    assert after.regressor.kind == 'compact'
+    assert after.regressor_camera == after.reference_camera == before.regressor_camera
+    a, b = (bundle.synthesizer.state_dict() for bundle in (before, after))
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize('kind', ['posenet', 'dfnet', 'ms-transformer', 'oracle'])
+def test_a_regressor_of_another_kind_than_the_map_says_is_refused(copied, kind):
+    index = json.loads((copied / 'map.json').read_text())
+    index['regressor']['kind'] = kind
+    (copied / 'map.json').write_text(json.dumps(index))
+    assert kind in refused(copied)
 
 
 def test_another_kind_is_refused(copied):
@@ -111,8 +140,8 @@ def test_another_kind_is_refused(copied):
 @pytest.mark.parametrize(
     'key',
     [
-        'sizes', 'transform', 'scene_scale', 'field', 'features', 'regressor',
-        'reference_camera', 'keyframe_cameras', 'calibration',
+        'sizes', 'transform', 'scene_scale', 'synthesizer', 'exposure_histogram', 'features',
+        'regressor', 'reference_camera', 'keyframe_cameras', 'calibration',
     ],
 )  # fmt: skip
 @pytest.mark.parametrize('value', ['missing', None, [], {'a': 1}, 'nonsense'])
@@ -173,8 +202,8 @@ def changed(folder: Path, file: str, name: str, change) -> None:
 @pytest.mark.parametrize(
     ('file', 'name', 'change'),
     [
-        ('field', 'grids.0.planes', lambda t: t[:, :, 1:]),
-        ('field', 'trunk.0.weight', lambda t: t.T),
+        ('field', 'field.grids.0.planes', lambda t: t[:, :, 1:]),
+        ('field', 'field.trunk.0.weight', lambda t: t.T),
         ('regressor', 'head.0.weight', lambda t: t[1:]),
         ('references', 'sparse.points', lambda t: t[:, :2]),
         ('references', 'sparse.points', lambda t: t[1:]),

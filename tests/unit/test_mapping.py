@@ -106,7 +106,7 @@ def test_unknown_presets_features_and_devices_are_refused_before_anything_is_lea
     with pytest.raises(LearningError, match='huge'):
         build_map(tiny_scene, 'huge', tmp_path / 'map', device='cpu')
     with pytest.raises(LearningError, match='magic'):
-        learn(tiny_scene, tmp_path / 'map', features='magic')
+        learn(tiny_scene, tmp_path / 'map', options=PresetOptions(features='magic'))
     with pytest.raises(LearningError, match='quantum'):
         build_map(tiny_scene, 'cpu', tmp_path / 'map', device='quantum')
 
@@ -157,7 +157,7 @@ def test_progress_goes_through_the_stages_in_order(small_scene, tmp_path):
     learn(small_scene, tmp_path / 'map', minutes=0.03, progress=progress)
     order = list(dict.fromkeys(stage for stage, _ in progress.seen))
     assert order == [
-        'photos', 'sparse', 'field', 'keyframes', 'synthesise', 'regressor', 'calibrate',
+        'photos', 'sparse', 'field', 'synthesise', 'regressor', 'keyframes', 'calibrate',
     ]  # fmt: skip
     for stage in order:
         fractions = [fraction for name, fraction in progress.seen if name == stage]
