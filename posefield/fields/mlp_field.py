@@ -10,7 +10,12 @@ import torch.nn.functional as F
 from posefield.fields.encodings import frequency_encoding
 from posefield.fields.initialization import seeded
 from posefield.fields.mlp_rendering import render_mlp_rays
+from posefield.fields.pieces import render_in_pieces
 from posefield.fields.radiance import RayRender
+
+# Rays that a CPU renders at once: the activations of more do not fit into its caches, which
+# costs more than rendering twice does where gradients are wanted.
+CPU_RAYS = 128
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,12 @@ class MlpField(nn.Module):
         transient: bool = True,
     ) -> RayRender:
         """Render rays of the field frame; see `rendering.render_rays`."""
-        return render_mlp_rays(
-            self, origins_R3, directions_R3, near, far, generator, transient=transient
-        )
+
+        def render(origins_R3: torch.Tensor, directions_R3: torch.Tensor) -> RayRender:
+            return render_mlp_rays(
+                self, origins_R3, directions_R3, near, far, generator, transient=transient
+            )
+
+        in_pieces = generator is None and origins_R3.device.type == 'cpu'
+        size = CPU_RAYS if in_pieces else len(origins_R3)
+        return render_in_pieces(render, origins_R3, directions_R3, size)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
+from posefield.fields.pieces import render_in_pieces
 from posefield.fields.radiance import RadianceField, RayRender
 from posefield.geometry.camera import Camera
 from posefield.geometry.rays import camera_rays, pixel_grid
@@ -82,19 +82,22 @@ def render_view_grad(
     """
     pixels = pixel_grid(camera.height, camera.width, T_field_cam.device)
     origins, directions = view_rays(camera, T_field_cam, pixels)
-    chunks = _chunks(len(pixels), chunk_rays)
-    again = len(chunks) > 1 and torch.is_grad_enabled()
 
-    def part(rows: slice) -> RayRender:
-        return render_rays(field, origins[rows], directions[rows], near, far, transient=transient)
+    def render(origins_R3: torch.Tensor, directions_R3: torch.Tensor) -> RayRender:
+        return render_rays(field, origins_R3, directions_R3, near, far, transient=transient)
 
-    parts = [
-        checkpoint(part, rows, use_reentrant=False, preserve_rng_state=False)
-        if again
-        else part(rows)
-        for rows in chunks
-    ]
-    return assembled_view(parts, camera.height, camera.width)
+    rays = render_in_pieces(render, origins, directions, chunk_rays)
+    shape = (camera.height, camera.width)
+    features = None
+    if rays.features is not None:
+        features = rays.features.reshape(*shape, -1).permute(2, 0, 1)
+    return ViewRender(
+        rays.colours.reshape(*shape, 3),
+        rays.depths.reshape(shape),
+        rays.depth_sigmas.reshape(shape),
+        rays.opacities.reshape(shape),
+        features,
+    )
 
 
 @torch.no_grad()
@@ -110,23 +113,3 @@ def render_view(
 ) -> ViewRender:
     """Render a whole pinhole view without gradients; arguments as in `render_view_grad`."""
     return render_view_grad(field, camera, T_field_cam, near, far, chunk_rays, transient=transient)
-
-
-def assembled_view(parts: list[RayRender], height: int, width: int) -> ViewRender:
-    """Return consecutive rays, row by row, as images."""
-
-    def joined(name: str) -> torch.Tensor:
-        values = [getattr(part, name) for part in parts]
-        return torch.cat(values).reshape(height, width, *values[0].shape[1:])
-
-    return ViewRender(
-        joined('colours'),
-        joined('depths'),
-        joined('depth_sigmas'),
-        joined('opacities'),
-        None if parts[0].features is None else joined('features').permute(2, 0, 1),
-    )
-
-
-def _chunks(total: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
