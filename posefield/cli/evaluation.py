@@ -258,10 +258,12 @@ def print_summary(summary: dict, units: str) -> None:
         ),
     ]
     for row in summary['recall']:
+        if not row['relative'] and units != 'metres':
+            continue
         distance = (
             f'{100 * row["translation"]:g} % of depth'
             if row['relative']
-            else (f'{row["translation"]:g} {"m" if units == "metres" else "units"}')
+            else f'{row["translation"]:g} m'
         )
         rows.append((f'within {distance}, {row["rotation_deg"]:g}°', percent(row['share'], 1)))
     rows += [
