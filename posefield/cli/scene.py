@@ -193,7 +193,6 @@ def compare(
     scenes = Scene.load(first), Scene.load(second)
     comparison = compare_scenes(*scenes)
     figures = comparison_figures(comparison, scenes)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / 'comparison.json', figures)
     write_comparison_report(out / 'report.html', comparison, *scenes)
     typer.echo(

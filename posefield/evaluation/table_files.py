@@ -93,9 +93,11 @@ def write_tables(folder: Path, runs: Sequence[RunFigures], published: bool = Fal
         folder: made when it does not exist.
         runs: no two of the same scene and method.
         published: whether to set the published figures beside ours.
+
+    Raises:
+        BundleError: when they cannot be written.
     """
     tables = make_tables(runs, published)
-    folder.mkdir(parents=True, exist_ok=True)
     atomic_write_text(folder / 'tables.md', f'# {TITLE}\n\n{LEAD}\n\n{to_markdown(tables)}')
     page = report_page.page(TITLE, LEAD, [to_html(tables)])
     atomic_write_text(folder / 'tables.html', page)

@@ -360,6 +360,13 @@ def test_a_missing_file_is_one_line_and_code_1(tmp_path, capsys):
     assert 'gone.json' in error and len(error.strip().splitlines()) == 1
 
 
+def test_tables_that_cannot_be_written_are_one_line_and_code_1(tmp_path, capsys):
+    path = write_metrics(tmp_path / 'a.json', [0.01])
+    (tmp_path / 'file').write_text('')
+    assert main(['tables', str(path), '--out', str(tmp_path / 'file')]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 def test_what_map_evaluate_writes_can_be_tabled(tmp_path, monkeypatch):
     class Localizer:
         info = {'units': 'metres', 'field_short_side': 6}
