@@ -56,7 +56,6 @@ class SceneTransform:
         near: float | None = None,
         far: float | None = None,
         scale: float | None = None,
-        centre: tuple[float, float, float] | None = None,
     ) -> 'SceneTransform':
         """Return the transform that puts the cameras and most points into the unit box.
 
@@ -64,7 +63,7 @@ class SceneTransform:
             T_map_cam_N44: training cameras.
             points_N3: triangulated points; with fewer than 50 the box is guessed from the
                 point that the cameras look at.
-            near, far, scale, centre: take the place of what is computed, where given.
+            near, far, scale: take the place of what is computed, where given.
 
         Raises:
             DataError: when all cameras stand in one place and there are too few points, so
@@ -81,32 +80,14 @@ class SceneTransform:
             points_N3 = _guessed_content(T_map_cam_N44)
         low, high = np.percentile(points_N3, [4, 96], axis=0)
         low, high = np.minimum(low, centres.min(axis=0)), np.maximum(high, centres.max(axis=0))
-        if centre is None:
-            centre = tuple(((low + high) / 2.0).tolist())
+        centre = (low + high) / 2.0
         if scale is None:
             scale = 0.95 / (float((high - low).max()) / 2.0)
         if near is None:
             distances = np.linalg.norm(points_N3[:, None] - centres[None], axis=-1)
             nearest = float(np.percentile(distances.min(axis=1), 1))
             near = max(MIN_NEAR, 0.5 * nearest * scale)
-        return cls(centre, scale, near, FAR if far is None else far)
-
-    @classmethod
-    def published(
-        cls,
-        near: float,
-        far: float,
-        pose_scale: float,
-        pose_scale2: float,
-        move_all_cam_vec: tuple[float, float, float],
-    ) -> 'SceneTransform':
-        """Return the transform of one row of the published table (NeFeS section 7.4).
-
-        That is pose_scale2 * (pose_scale * c + move_all_cam_vec) of camera centres c in the
-        re-centred frame of section 7.3, which the map frame must be.
-        """
-        centre = tuple(-move / pose_scale for move in move_all_cam_vec)
-        return cls(centre, pose_scale * pose_scale2, near, far)
+        return cls(tuple(centre.tolist()), scale, near, FAR if far is None else far)
 
     def bounded_far(self, T_map_cam_N44: np.ndarray, points_N3: np.ndarray) -> float:
         """Return how far rays need to go in a field that does not contract space, field units.
