@@ -46,6 +46,8 @@ class GridFieldConfig:
     features: int = 0
     detach_feature_weights: bool = True
 
+    kind: ClassVar[str] = 'grid'
+
     def to_dict(self) -> dict:
         """Return plain JSON values."""
         return asdict(self)
@@ -94,7 +96,7 @@ class GridField(nn.Module):
     Colours are in [0, 1].
     """
 
-    kind: ClassVar[str] = 'grid'
+    kind: ClassVar[str] = GridFieldConfig.kind
     raw_colours: ClassVar[bool] = False
 
     def __init__(self, config: GridFieldConfig, generator: torch.Generator):

@@ -44,6 +44,8 @@ class MlpFieldConfig:
     transient: bool = True
     detach_feature_weights: bool = True
 
+    kind: ClassVar[str] = 'mlp'
+
     def to_dict(self) -> dict:
         """Return plain JSON values."""
         return asdict(self)
@@ -162,7 +164,7 @@ class MlpField(nn.Module):
     Its static colours are raw: sigmoid(K c + b) of ACT makes them colours.
     """
 
-    kind: ClassVar[str] = 'mlp'
+    kind: ClassVar[str] = MlpFieldConfig.kind
     raw_colours: ClassVar[bool] = True
 
     def __init__(self, config: MlpFieldConfig, generator: torch.Generator):
