@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from posefield.fields.grid_field import GridField
+from posefield.fields.radiance import RadianceField
 from posefield.fields.rendering import ViewRender, render_view
 from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
@@ -86,7 +86,7 @@ class FieldAligner:
 
     def __init__(
         self,
-        field: GridField,
+        field: RadianceField,
         transform: SceneTransform,
         extractor,
         config: FieldAlignmentConfig,
