@@ -85,6 +85,18 @@ def test_static_and_transient_parts_share_the_light():
     assert alone.transient.abs().max() == 0.0
 
 
+@given(st.integers(0, 10_000), st.floats(0.0, 1e4), st.floats(0.0, 1e4))
+@settings(max_examples=50, deadline=None)
+def test_both_parts_together_never_weigh_more_than_one(seed, static_factor, transient_factor):
+    edges, static = random_rays(3, 8, seed)
+    transient = random_rays(3, 8, seed + 1)[1]
+    lengths = edges[:, 1:] - edges[:, :-1]
+    joint = joint_weights(static_factor * static, transient_factor * transient, lengths)
+    assert (joint.total.sum(dim=1) <= 1.0 + 1e-5).all()
+    assert (joint.total + 1e-6 >= torch.maximum(joint.static, joint.transient)).all()
+    assert (joint.static + joint.transient + 1e-6 >= joint.total).all()
+
+
 def slow_median(weights: list[float], edges: list[float]) -> float:
     half, gathered = sum(weights) / 2, 0.0
     for k, weight in enumerate(weights):
