@@ -130,6 +130,13 @@ def test_the_twelve_numbers_are_rows_of_rotation_and_centre():
     assert network(images())[1].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
+def test_posenet_averages_the_last_map_of_normalised_images():
+    network = PoseNet(PoseNetConfig('compact', 'random', hidden=8))
+    last = network.backbone(imagenet_normalised(images()))
+    expected = network.head(last.mean(dim=(2, 3))).view(2, 3, 4)
+    torch.testing.assert_close(network(images()), expected)
+
+
 def test_weights_that_cannot_be_had_are_a_loud_warning(cache, tiny_torchvision):
     with pytest.warns(UserWarning, match='mobilenet_v2 cannot be used .*no network.*random'):
         network = build_regressor('posenet', PoseNetConfig(), torch.Generator().manual_seed(0))

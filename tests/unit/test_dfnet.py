@@ -6,6 +6,7 @@ import torch
 from posefield.errors import BundleError, LearningError
 from posefield.features.dfnet import DFNetFeatures
 from posefield.features.extractors import extractor_tensors, load_extractor
+from posefield.features.imagenet import imagenet_normalised
 from posefield.features.vgg import Vgg16
 from posefield.relocalization.regressors.dfnet import DFNet, DFNetConfig
 from posefield.relocalization.regressors.registry import build_regressor
@@ -76,6 +77,13 @@ def test_features_of_all_levels_have_one_size(levels):
     smaller = network.poses_and_features(images(), (10, 14))
     assert smaller.features_LBCHW.shape == (len(levels), 2, 8, 10, 14)
     torch.testing.assert_close(smaller.poses_B34, network(images()))
+
+
+def test_the_pose_is_of_the_mean_of_the_last_map_after_its_relu():
+    network = small_dfnet()
+    last = network.encoder(imagenet_normalised(images()))[-1].clamp(min=0.0)
+    expected = network.head(last.mean(dim=(2, 3))).view(2, 3, 4)
+    torch.testing.assert_close(network(images()), expected)
 
 
 def test_a_coarse_level_is_enlarged_with_pixel_centres_kept():

@@ -106,6 +106,15 @@ def test_answers_depend_on_where_things_are_and_on_the_query():
     torch.testing.assert_close(transformer(maps.flip(2)), nowhere)
 
 
+def test_the_decoder_knows_where_things_are_by_itself():
+    torch.manual_seed(2)
+    sizes = {'width': 8, 'heads': 2, 'hidden': 8, 'layers': 1, 'dropout': 0.0}
+    transformer = MapTransformer(4, (3, 5), 2, **sizes).eval()
+    transformer.encoder = torch.nn.ModuleList()
+    maps = torch.randn(1, 4, 3, 5)
+    assert not torch.allclose(transformer(maps.flip(3)), transformer(maps), atol=1e-4)
+
+
 def test_images_are_resized_and_their_middle_is_taken():
     network = small_network()
     columns = torch.arange(60.0).expand(1, 3, 36, 60)
@@ -275,6 +284,8 @@ def test_the_translation_can_be_tuned_alone():
     changed = {n for n, t in network.state_dict().items() if not torch.equal(t, before[n])}
     assert {name.split('.')[0] for name in changed} == {'translation', 'translation_heads'}
     assert stage.name == 'regressor-translation'
+    training = {name for name, part in network.named_children() if part.training}
+    assert training == {'translation', 'translation_heads'}
 
 
 def test_photos_of_every_scene_are_needed():
