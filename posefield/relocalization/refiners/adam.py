@@ -55,9 +55,7 @@ def descend(moving: MovingPose, objective: Objective, iterations: int) -> Descen
         value = objective(moving.pose())
         gradients = torch.autograd.grad(value.loss, moving.parameters, allow_unused=True)
         for parameter, gradient in zip(moving.parameters, gradients, strict=True):
-            parameter.grad = (
-                None if gradient is None else torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
-            )
+            parameter.grad = None if gradient is None else _finite(gradient)
         moving.optimiser.step()
         last = _detached(value)
         if iteration == 0:
