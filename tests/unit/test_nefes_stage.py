@@ -16,6 +16,7 @@ from posefield.relocalization.nefes_config import FEATURE, FUSION, PHOTOMETRIC
 from posefield.relocalization.nefes_losses import colour_loss
 from posefield.relocalization.nefes_stage import NefesStage
 from posefield.relocalization.nefes_training import train_nefes
+from posefield.relocalization.pose_correction import PoseCorrection
 from support.nefes_room import (
     CAMERA,
     GRID_FIELD,
@@ -96,6 +97,26 @@ def test_each_stage_changes_what_it_has_a_loss_for(views):
     assert not heads & photometric and heads <= feature and heads <= fusion
     fused = {'fusion.convolutions.0.weight', 'fusion.norm.weight'}
     assert not fused & feature and fused <= fusion
+
+
+def test_networks_planes_and_poses_have_their_own_rates(views):
+    synthesizer = room_synthesizer('grid')
+    config = tiny_stages('grid')[2]
+    stage = NefesStage(config, views, synthesizer, 0, poses=PoseCorrection(views.T_field_cam_N44))
+    networks, planes, poses = stage.parameter_groups()
+    assert (networks['lr'], planes['lr'], poses['lr']) == (5e-3, 2e-2, 1e-3)
+    assert {id(p) for p in planes['params']} == {
+        id(p) for n, p in synthesizer.named_parameters() if n.endswith('planes')
+    }
+    parameters = [p for group in (networks, planes, poses) for p in group['params']]
+    assert len(parameters) == len({id(p) for p in parameters})
+    assert len(parameters) == len(list(synthesizer.parameters())) + 2
+    run_stage(stage, generator=_generator(), steps=2)
+    rates = [group['lr'] for group in stage.optimizer.param_groups]
+    decay = 0.1 ** (400 / 754)
+    assert rates == pytest.approx([5e-3 * decay, 2e-2 * decay, 1e-3 * 0.9**4])
+    mlp = NefesStage(tiny_stages('mlp')[0], views, room_synthesizer('mlp'), 0)
+    assert [group['lr'] for group in mlp.parameter_groups()] == [3e-3]
 
 
 class StopAfter(threading.Event):
