@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from posefield.cli.app import main
 from posefield.data.scene import Scene
+from posefield.data.seven_scenes import read_seven_scenes
 from posefield.errors import DataError
 from posefield.evaluation.compare_scenes import compare_scenes, comparison_figures
 from posefield.evaluation.comparison_report import scene_labels, write_comparison_report
@@ -141,3 +142,17 @@ def test_the_command_writes_figures_and_a_page(scene, tmp_path, capsys):
     page = (tmp_path / 'new' / 'out' / 'report.html').read_text()
     assert page.count('data:image/png;base64,') == 3
     assert 'a against b' in page and 'scale of Sim(3)' in page
+
+
+@pytest.mark.real_data
+def test_depth_slam_and_sfm_of_a_real_scene_are_a_few_centimetres_and_degrees_apart(real_data_dir):
+    folder = real_data_dir / 'redkitchen'
+    slam, sfm = (
+        read_seven_scenes(folder, poses=poses, every=0) for poses in (None, 'sfm_pgt.txt')
+    )
+    found = compare_scenes(slam, sfm)
+    assert len(found.names) == 500 and not found.only_first and not found.only_second
+    assert 0.05 < np.median(found.raw.translations_N) < 0.1
+    assert 0.02 < np.median(found.rigid.translations_N) < 0.05
+    assert 1.0 < np.median(found.rigid.rotations_deg_N) < 4.0
+    assert found.similar.alignment.scale == pytest.approx(1.0, abs=0.03)
