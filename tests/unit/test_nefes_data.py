@@ -13,7 +13,7 @@ from posefield.features.gradient import GradientFeatures
 from posefield.fields.act import luminance_histogram
 from posefield.geometry.camera import Camera
 from posefield.relocalization.nefes_batches import RayBatches
-from posefield.relocalization.nefes_data import FeatureLabels, NefesPhoto, prepare_nefes_photo
+from posefield.relocalization.nefes_data import NefesPhoto, prepare_nefes_photo
 from posefield.relocalization.photos import to_u8
 from support.nefes_room import (
     CAMERA,
@@ -64,24 +64,21 @@ def test_rays_and_colours_agree_with_the_room(views):
         assert np.abs(ROOM.colours(points) - seen).mean() < 0.02
 
 
-def test_colours_and_labels_are_at_the_same_places(views):
-    """Features that are the image itself come out as the colours do."""
+class Itself:
+    """Features that are the image itself."""
 
-    class Itself:
-        channels = 3
+    channels = 3
 
-        def __call__(self, image_B3HW):
-            return image_B3HW
+    def __call__(self, image_B3HW):
+        return image_B3HW
 
-    labels = FeatureLabels(
-        [photo.image_u8 for photo in room_photos()[:2]],
-        views.cameras[:2],
-        Itself(),
-        torch.device('cpu'),
-        0,
-    )
-    photos, pixels = _all_pixels(1)
-    difference = labels.of(1).float() - views.colours(photos, pixels)
+
+def test_colours_and_labels_are_at_the_same_places():
+    views = room_views(extractor=Itself())
+    generator = torch.Generator().manual_seed(0)
+    photos = torch.randint(6, (500,), generator=generator)
+    pixels = torch.randint(PIXELS, (500,), generator=generator)
+    difference = views.features(photos, pixels) - views.colours(photos, pixels)
     assert difference.abs().max() < 0.5 / 255 + 1e-3
 
 
