@@ -67,14 +67,15 @@ def run_evaluation(
     """Evaluate, print a table, write the files asked for."""
     if request.degradation is not None:
         degradation(request.degradation)
-    config = localizer_config(request)
     scene = Scene.load(request.scene_folder)
     frames = [frame for frame in scene.split(request.split) if frame.T_map_cam is not None]
     if not frames:
         raise DataError(
             f'The split {request.split} of {request.scene_folder} has no image with a pose.'
         )
-    localizer = Localizer.load(request.map_folder, request.device, config)
+    localizer = Localizer.load(
+        request.map_folder, request.device, lambda own: localizer_config(own, request)
+    )
     settings = evaluation_settings(request, scene)
     results = evaluate_map(localizer, frames, settings, make_progress(request.quiet))
     summary = summarise(results)
@@ -94,9 +95,9 @@ def run_evaluation(
         typer.echo(f'report: {report_folder / "report.html"}')
 
 
-def localizer_config(request: EvaluationRequest) -> LocalizerConfig:
-    """Return the configuration with the rungs and refiners that were asked for."""
-    config = with_refiner(LocalizerConfig(), request.refiner, request.iterations, request.rates)
+def localizer_config(own: LocalizerConfig, request: EvaluationRequest) -> LocalizerConfig:
+    """Return a map's own configuration with the rungs and refiners that were asked for."""
+    config = with_refiner(own, request.refiner, request.iterations, request.rates)
     for rung in request.without:
         config = config.without(rung)
     return config
@@ -236,7 +237,7 @@ def _described_refiner(request: EvaluationRequest) -> str:
         settings.append(f'{request.iterations} iterations')
     if request.rates is not None:
         settings.append(f'rates {request.rates}')
-    return ', '.join([request.refiner or 'all', *settings])
+    return ', '.join([request.refiner or 'of the map', *settings])
 
 
 def print_summary(summary: dict, units: str) -> None:

@@ -45,10 +45,10 @@ def localize(
     from posefield.cli.camera_files import read_camera
     from posefield.data.image_files import read_rgb
     from posefield.evaluation.trajectories import tum_line
-    from posefield.relocalization.localizer import Localizer, LocalizerConfig
+    from posefield.relocalization.localizer import Localizer
 
-    config = with_refiner(LocalizerConfig(), refiner and refiner.value, iterations, rates)
-    localizer = Localizer.load(map_folder, device, config)
+    asked = (refiner and refiner.value, iterations, rates)
+    localizer = Localizer.load(map_folder, device, lambda own: with_refiner(own, *asked))
     given = read_camera(camera_file) if camera_file else map_camera(localizer.info, map_folder)
     for number, path in enumerate(images):
         image = read_rgb(path)

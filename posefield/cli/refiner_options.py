@@ -21,7 +21,7 @@ class RefinerName(str, Enum):
 
 Refiner = Annotated[
     RefinerName | None,
-    typer.Option('--refiner', help='Refine by this alone; default: everything.'),
+    typer.Option('--refiner', help='Refine by this alone; default: what the map was made for.'),
 ]
 Iterations = Annotated[
     int | None,
@@ -44,7 +44,7 @@ Rates = Annotated[
 
 
 def with_refiner(config, refiner: str | None, iterations: int | None, rates: str | None):
-    """Return a LocalizerConfig with the refiner that was asked for.
+    """Return a LocalizerConfig with the refiner that was asked for, as it is without one.
 
     Raises:
         typer.BadParameter: for settings without a refiner, or that it does not have.

@@ -1,6 +1,6 @@
 """The Localizer: image in, pose with covariance and score out, in the user's map frame."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,26 @@ class Localizer:
 
     @classmethod
     def load(
-        cls, map_dir: Path | str, device: str = 'auto', config: LocalizerConfig | None = None
+        cls,
+        map_dir: Path | str,
+        device: str = 'auto',
+        configure: Callable[[LocalizerConfig], LocalizerConfig] | None = None,
     ) -> 'Localizer':
         """Return a Localizer of a map folder.
 
         Args:
             map_dir: written by `posefield map train`.
             device: `auto`, `cpu` or `cuda`.
-            config: rungs and their settings; what the map was made for by default.
+            configure: changes the rungs and their settings that the map was made for.
 
         Raises:
             BundleError: when the map is damaged, unsafe or of a newer version.
             LearningError: when the device is not there.
         """
         chosen = select_device(device)
-        return cls(MapBundle.load(Path(map_dir), chosen), config, chosen)
+        bundle = MapBundle.load(Path(map_dir), chosen)
+        config = LocalizerConfig.of_map(bundle.info)
+        return cls(bundle, configure(config) if configure else config, chosen)
 
     @property
     def info(self) -> Mapping[str, Any]:

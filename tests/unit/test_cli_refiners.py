@@ -12,14 +12,17 @@ from posefield.relocalization.refiners.gradient_config import NAMED_RATES, Learn
 from support.fake_localizer import FakeLocalizer
 from support.scenes import CAMERA, make_scene
 
+# What a map was made for: everything but retrieval.
+OWN = LocalizerConfig().without('retrieval')
+
 
 @pytest.fixture
 def loaded(monkeypatch) -> list[LocalizerConfig]:
     """The configurations that localizers were loaded with."""
     configs = []
 
-    def load(map_dir, device='auto', config=None):
-        configs.append(config)
+    def load(map_dir, device, configure):
+        configs.append(configure(OWN))
         info = {'units': 'metres', 'field_short_side': 6, 'camera': camera_to_dict(CAMERA)}
         return FakeLocalizer(info=info)
 
@@ -44,7 +47,7 @@ def test_evaluate_hands_the_settings_on_and_writes_them_down(scene, tmp_path, lo
     report = tmp_path / 'report'
     options = ('--refiner', 'nefes-b', '--iterations', '20', '--rates', 'cambridge')
     assert evaluate(scene, *options, '--report', str(report)) == 0
-    expected = LocalizerConfig().with_refiner('nefes-b', 20, NAMED_RATES['cambridge'])
+    expected = OWN.with_refiner('nefes-b', 20, NAMED_RATES['cambridge'])
     assert loaded == [expected]
     written = json.loads((report / 'metrics.json').read_text())['options']
     assert (written['refiner'], written['iterations']) == ('nefes-b', 20)
@@ -54,15 +57,13 @@ def test_evaluate_hands_the_settings_on_and_writes_them_down(scene, tmp_path, lo
 
 def test_without_a_refiner_everything_is_used(scene, loaded):
     assert evaluate(scene) == 0
-    assert loaded == [LocalizerConfig()]
+    assert loaded == [OWN]
 
 
 def test_localize_has_the_same_options(scene, loaded):
     options = ['--refiner', 'photometric-dense', '--rates', '0.02,0.5']
     assert main(['localize', 'a_map', str(scene.frames[0].image_path), *options]) == 0
-    assert loaded == [
-        LocalizerConfig().with_refiner('photometric-dense', rates=LearningRates(0.02, 0.5))
-    ]
+    assert loaded == [OWN.with_refiner('photometric-dense', rates=LearningRates(0.02, 0.5))]
 
 
 @pytest.mark.parametrize(

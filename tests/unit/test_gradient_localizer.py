@@ -85,6 +85,21 @@ def test_refiners_have_names():
         assert config.with_refiner('field').gradient is None
 
 
+def test_a_map_tells_what_it_was_made_for():
+    info = {'localizer': {'rungs': ['regressor', 'field'], 'refiner': 'nefes-a'}}
+    config = LocalizerConfig.of_map(info)
+    assert config.rungs == {'regressor'}
+    assert config.gradient == GRADIENT_REFINERS['nefes-a']
+    assert LocalizerConfig.of_map({'units': 'metres'}) == ALL
+
+
+def test_what_a_map_was_made_for_can_be_changed_when_it_is_loaded(tiny_map):
+    own = Localizer.load(tiny_map, 'cpu').config
+    changed = Localizer.load(tiny_map, 'cpu', lambda config: config.with_refiner('nefes-b'))
+    assert own == ALL
+    assert changed.config == own.with_refiner('nefes-b')
+
+
 def test_settings_of_other_refiners_are_refused():
     with pytest.raises(PosefieldError, match='field has no iterations.*nefes-b'):
         ALL.with_refiner('field', iterations=20)
