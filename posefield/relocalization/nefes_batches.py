@@ -19,17 +19,39 @@ class RayBatch:
         weights_R: of the rays in a mean over the static pixels of the whole batch; summed over
             the share and averaged over the processes they make 1.
         share: of all rays of the batch times the number of processes; 1 where shares are equal.
+        unit: rays that belong together: those of a patch, or 1.
     """
 
     photos_R: torch.Tensor
     pixels_R: torch.Tensor
     weights_R: torch.Tensor
     share: float
+    unit: int
+
+    def pieces(self, max_rays: int) -> list['RayBatch']:
+        """Return the same rays in batches of whole units, of at most so many rays if possible."""
+        total = len(self.photos_R)
+        size = max(1, max_rays // self.unit) * self.unit
+        pieces = []
+        for start in range(0, total, size):
+            rows = slice(start, start + size)
+            photos = self.photos_R[rows]
+            pieces.append(
+                RayBatch(
+                    photos,
+                    self.pixels_R[rows],
+                    self.weights_R[rows],
+                    self.share * len(photos) / total,
+                    self.unit,
+                )
+            )
+        return pieces
 
     def to(self, device: torch.device) -> 'RayBatch':
         """Return the same rays on a device."""
         tensors = (self.photos_R, self.pixels_R, self.weights_R)
-        return RayBatch(*(t.to(device, non_blocking=True) for t in tensors), self.share)
+        moved = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return RayBatch(*moved, self.share, self.unit)
 
 
 class RayBatches:
@@ -110,4 +132,5 @@ class RayBatches:
         mine = slice(self._process, None, self._processes)
         share = len(photos_KS[mine]) * self._processes / len(photos_KS)
         parts = (photos_KS[mine], pixels_KS[mine], weights_KS[mine])
-        return RayBatch(*(torch.from_numpy(part.reshape(-1)) for part in parts), share)
+        tensors = (torch.from_numpy(part.reshape(-1)) for part in parts)
+        return RayBatch(*tensors, share, photos_KS.shape[1])

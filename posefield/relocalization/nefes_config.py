@@ -28,6 +28,8 @@ class NefesStageConfig:
         rays: random pixels of each photo of a batch, each at most once; without `patches`.
         patches: squares of each photo of a batch, at the same places in all; 0 for single rays.
         patch_size: their side in pixels.
+        max_rays: rendered at a time; a batch of more is rendered in pieces, which takes less
+            memory.  The fusion network then normalises every piece by itself.
         learning_rate: Adam's, at epoch 0.
         plane_rate: of the planes of a GridField.
         pose_rate: of the training poses, where they are learned.
@@ -48,6 +50,7 @@ class NefesStageConfig:
     rays: int = 1536
     patches: int = 0
     patch_size: int = 16
+    max_rays: int = 8192
     learning_rate: float = 5e-4
     plane_rate: float = 2e-2
     pose_rate: float = 1e-3
@@ -56,7 +59,7 @@ class NefesStageConfig:
     opacity_weight: float = 0.05
 
     def __post_init__(self):
-        counts = ('epochs', 'batch', 'rays', 'patch_size')
+        counts = ('epochs', 'batch', 'rays', 'patch_size', 'max_rays')
         for name in counts:
             if getattr(self, name) < 1:
                 raise LearningError(

@@ -98,10 +98,26 @@ class NefesStage(Stage):
         return self.optimizer
 
     def step(self, step: int, generator: torch.Generator) -> dict[str, torch.Tensor | float]:
-        """Render the rays of a batch and compare colours and features."""
-        config, views = self.config, self._views
+        """Render the rays of a batch, in pieces if they are many, and compare."""
         self.synthesizer.train()
         drawn = self._draw(step)
+        pieces = drawn.pieces(self.config.max_rays)
+        if len(pieces) == 1:
+            return self._compare(drawn, generator)
+        totals: dict[str, float] = {}
+        for piece in pieces:
+            metrics = self._compare(piece, generator)
+            metrics['loss'].backward()
+            metrics['psnr'] = metrics['psnr'] * len(piece.photos_R) / len(drawn.photos_R)
+            for name, value in metrics.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach())
+        return totals
+
+    def _compare(
+        self, drawn: RayBatch, generator: torch.Generator | None
+    ) -> dict[str, torch.Tensor]:
+        """Return the loss of rays, as their part of the loss of the batch, and what it is of."""
+        config, views = self.config, self._views
         batch = drawn.to(views.device)
         transform = views.transform
         render = self.synthesizer.render_rays(
@@ -113,7 +129,7 @@ class NefesStage(Stage):
         )
         colours_R3 = views.colours(batch.photos_R, batch.pixels_R)
         loss_R = colour_loss(render, colours_R3, config.transient_weight)
-        metrics: dict[str, torch.Tensor | float] = {}
+        metrics: dict[str, torch.Tensor] = {}
         if config.feature_weight > 0 or config.fusion_weight > 0:
             labels_RC = views.features(drawn.photos_R, drawn.pixels_R)
         if config.feature_weight > 0:

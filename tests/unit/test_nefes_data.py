@@ -176,6 +176,18 @@ def test_patches_are_squares_at_the_same_places_in_all_photos(views):
     assert corners == {(y, x) for y in range(3) for x in range(9)}
 
 
+@pytest.mark.parametrize(
+    ('max_rays', 'sizes'), [(10_000, [1792]), (600, [512] * 3 + [256]), (1, [256] * 7)]
+)
+def test_pieces_of_a_batch_are_whole_patches(views, max_rays, sizes):
+    batch = RayBatches(views, 1, 0, 1, 2).patches(0, 14, 16)
+    pieces = batch.pieces(max_rays)
+    assert [len(piece.photos_R) for piece in pieces] == sizes
+    assert torch.equal(torch.cat([piece.pixels_R for piece in pieces]), batch.pixels_R)
+    assert torch.equal(torch.cat([piece.weights_R for piece in pieces]), batch.weights_R)
+    assert sum(piece.share for piece in pieces) == pytest.approx(batch.share)
+
+
 def test_a_patch_larger_than_the_view_is_refused(views):
     with pytest.raises(LearningError, match='20 pixels a side, .* reduced to 24x18'):
         RayBatches(views, 4, seed=0).patches(0, 7, 20)

@@ -119,6 +119,32 @@ def test_networks_planes_and_poses_have_their_own_rates(views):
     assert [group['lr'] for group in mlp.parameter_groups()] == [3e-3]
 
 
+@pytest.mark.parametrize('number', [0, 1, 2])
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole(views, number):
+    gradients, metrics = [], []
+    for max_rays in (10_000, 150):
+        # The normalisation of the fusion is of the pieces, so its loss is left out.
+        config = replace(tiny_stages('grid')[number], max_rays=max_rays, fusion_weight=0.0)
+        synthesizer = room_synthesizer('grid')
+        found = NefesStage(config, views, synthesizer, 0).step(0, None)
+        if max_rays == 10_000:
+            found['loss'].backward()
+        metrics.append({name: float(torch.as_tensor(v).detach()) for name, v in found.items()})
+        gradients.append({n: p.grad for n, p in synthesizer.named_parameters()})
+    psnrs = [of_run.pop('psnr') for of_run in metrics]
+    assert psnrs[1] == pytest.approx(psnrs[0], abs=0.5)
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_patches_in_pieces_are_fused_whole(views):
+    config = replace(tiny_stages('grid')[2], patches=3, max_rays=300)
+    stage = NefesStage(config, views, room_synthesizer('grid'), 0)
+    result = run_stage(stage, generator=_generator(), steps=3)
+    assert set(result.metrics) == {'loss', 'psnr', 'feature', 'fusion'}
+
+
 class StopAfter(threading.Event):
     """Set once it was asked this often."""
 
