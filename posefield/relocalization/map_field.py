@@ -190,7 +190,9 @@ class NefesLearner:
 
     def _train(self, stages: Sequence[NefesStageConfig], extractor: DenseExtractor) -> None:
         run, recipe = self._run, self._run.preset.nefes
-        views = NefesViews(self._photos, self._transform, recipe.short_side, extractor, run.device)
+        views = NefesViews(
+            self._photos, self._transform, run.preset.sizes.field, extractor, run.device
+        )
         length = self._length(stages)
         result = train_nefes(
             self.synthesizer,
