@@ -70,11 +70,14 @@ def alignment(
     centres_a, centres_b = T_a_cam_N44[:, :3, 3], T_b_cam_N44[:, :3, 3]
     mean_a, mean_b = centres_a.mean(dim=0), centres_b.mean(dim=0)
     offsets_a, offsets_b = centres_a - mean_a, centres_b - mean_b
-    spread = (offsets_b**2).sum().clamp(min=1e-12)
+    # Cameras closer together than this, squared, are in one place and have no scale to compare.
+    one_place = 1e-9 * len(T_a_cam_N44)
+    spread_a = (offsets_a**2).sum().clamp(min=one_place)
+    spread_b = (offsets_b**2).sum().clamp(min=one_place)
     axes = torch.einsum('nij,nkj->ik', T_b_cam_N44[:, :3, :3], T_a_cam_N44[:, :3, :3])
-    covariance = offsets_b.T @ offsets_a / spread + axes / len(T_a_cam_N44)
-    R = roma.special_procrustes(covariance)
-    scale = (offsets_b * (offsets_a @ R.T)).sum() / (offsets_a**2).sum().clamp(min=1e-12)
-    # Cameras in one place have no scale to compare.
-    scale = torch.where(spread > 1e-9 * len(T_a_cam_N44), scale, torch.ones_like(scale))
+    # So normalised, centres weigh as much in any unit of length.
+    centres = offsets_b.T @ offsets_a / (spread_a * spread_b).sqrt()
+    R = roma.special_procrustes(centres + axes / len(T_a_cam_N44))
+    scale = (offsets_b * (offsets_a @ R.T)).sum() / spread_a
+    scale = torch.where(spread_b > one_place, scale, torch.ones_like(scale))
     return scale, R, mean_b - scale * mean_a @ R.T

@@ -42,13 +42,15 @@ def room_photos(count: int = 6, static_HW: np.ndarray | None = None) -> list[Nef
 def room_views(
     photos: list[NefesPhoto] | None = None,
     extractor: DenseExtractor | None = None,
+    transform: SceneTransform = TRANSFORM,
+    short_side: int = SHORT_SIDE,
     **options,
 ) -> NefesViews:
-    """Photos of the room with labels, gradient features by default."""
+    """Photos, by default of the room, with labels, by default gradient features."""
     return NefesViews(
         photos or room_photos(),
-        TRANSFORM,
-        SHORT_SIDE,
+        transform,
+        short_side,
         extractor or GradientFeatures(),
         torch.device('cpu'),
         **options,

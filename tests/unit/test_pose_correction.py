@@ -83,6 +83,18 @@ def test_cameras_in_one_place_have_no_scale():
     torch.testing.assert_close(t, motion[:3, 3], atol=1e-6, rtol=0)
 
 
+def test_corrected_poses_have_no_drift_left():
+    correction = PoseCorrection(_poses())
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in correction.parameters():
+            parameter.add_(0.1 + 0.1 * torch.randn(parameter.shape, generator=generator))
+    scale, R, t = alignment(correction.poses().double(), _poses().double())
+    assert float(scale) == pytest.approx(1.0, abs=1e-5)
+    torch.testing.assert_close(R, torch.eye(3).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(t, torch.zeros(3).double(), atol=1e-5, rtol=0)
+
+
 def test_gradients_reach_the_cameras_that_were_asked_for():
     correction = PoseCorrection(_poses())
     correction(torch.tensor([2, 5])).sum().backward()
