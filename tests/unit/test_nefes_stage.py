@@ -186,6 +186,23 @@ def test_resuming_in_any_stage_gives_the_uninterrupted_result(views, tmp_path, a
     assert not resumed.training
 
 
+@pytest.mark.parametrize(('budget', 'steps'), [({}, [4, 2, 6]), ({'seconds': 0.3}, None)])
+def test_stages_are_trained_by_epochs_or_by_time(views, budget, steps):
+    epochs = (2, 1, 3)
+    stages = [
+        replace(stage, epochs=count)
+        for stage, count in zip(tiny_stages('grid'), epochs, strict=True)
+    ]
+    result = train_nefes(
+        room_synthesizer('grid'), views, stages, seed=0, generator=_generator(), **budget
+    )
+    found = [of_stage.steps for of_stage in result.stages.values()]
+    assert found == steps if steps else min(found) > 0
+    seconds = sum(of_stage.seconds for of_stage in result.stages.values())
+    assert seconds >= budget.get('seconds', 0.0)
+    np.testing.assert_array_equal(result.T_field_cam_N44, views.T_field_cam_N44.numpy())
+
+
 def test_a_stage_that_continues_keeps_the_moments_of_the_one_before(views):
     synthesizer = room_synthesizer('grid')
     _, feature, fusion = tiny_stages('grid')
