@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from posefield.features.extractors import DenseExtractor
+from posefield.features.filters import gaussian_blur
 from posefield.fields.act import luminance_histogram
 from posefield.fields.feature_synthesizer import FeatureSynthesizer, SynthesizedView
 from posefield.fields.rendering import view_rays
@@ -14,6 +15,10 @@ from posefield.fields.scene_transform import SceneTransform
 from posefield.geometry.camera import Camera
 from posefield.geometry.rays import pixel_grid
 from posefield.relocalization.query import Query
+
+# Extracted features see a few pixels, published ones many, and a gradient leads only as far as
+# features see: blurred by so many pixels of the render they lead from several degrees away.
+EXTRACTED_BLUR_PX = 2.5
 
 
 @dataclass(frozen=True)
@@ -98,17 +103,21 @@ class _MapSynthesis:
 class ExtractedSynthesis(_MapSynthesis):
     """Features of a field that has none: the extractor looks at the rendered colours.
 
-    The query's features are extracted at the size of the render, so that both are equally soft.
+    The query's features are extracted at the size of the render, so that both are equally soft,
+    and both are blurred by EXTRACTED_BLUR_PX.
     """
 
     def view(self, T_field_cam: torch.Tensor) -> Synthesized:
         """Return the view at a pose (4, 4), differentiable in it."""
         colours_3HW = self._render(T_field_cam).colours_3HW
-        return Synthesized(colours_3HW, self._extractor(colours_3HW[None])[0])
+        return Synthesized(colours_3HW, self._features(colours_3HW[None]))
 
     def observed_features(self, height: int, width: int) -> torch.Tensor:
         """Return the features (C, height, width) of the query."""
-        return resized_maps(self._extractor(self._observed)[0], height, width)
+        return resized_maps(self._features(self._observed), height, width)
+
+    def _features(self, image_13HW: torch.Tensor) -> torch.Tensor:
+        return gaussian_blur(self._extractor(image_13HW), EXTRACTED_BLUR_PX)[0]
 
 
 class LearnedSynthesis(_MapSynthesis):
