@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from posefield.errors import BundleError
-from posefield.features.filters import gaussian_blur, image_gradients
+from posefield.features.blur import NO_BLUR, Blur, estimate_blur, power_spectrum
+from posefield.features.filters import image_gradients
 from posefield.fields.radiance import RadianceField
 from posefield.fields.rendering import render_view
 from posefield.fields.scene_transform import SceneTransform
@@ -24,6 +25,9 @@ JPEG_QUALITY = 92
 HALF_WEIGHT_SIGMA = 0.03
 MAX_DEPTH_STEP = 0.1
 MIN_OPACITY = 0.5
+# Blurs are measured at this size, against so many keyframes.
+BLUR_SHORT_SIDE = 240
+BLUR_NEIGHBOURS = 3
 # Points cached at a time, in keyframes times alignment rounds.
 CACHE_SIZE = 256
 
@@ -138,6 +142,7 @@ class KeyframeSet:
         poses = np.stack([keyframe.T_field_cam for keyframe in keyframes])
         self._centres, self._axes = poses[:, :3, 3], poses[:, :3, 2]
         self._cache: OrderedDict[tuple, SourcePoints] = OrderedDict()
+        self._spectra: OrderedDict[tuple, np.ndarray] = OrderedDict()
 
     def nearest(
         self, T_field_cam: np.ndarray, count: int, excluded: frozenset[int] = frozenset()
@@ -160,13 +165,40 @@ class KeyframeSet:
         cosines = np.clip(self._axes @ T_field_cam[:3, 2], -1.0, 1.0)
         return distances + np.arccos(cosines) / np.deg2rad(60.0)
 
-    def sharpness(self, index: int, sigmas: tuple[float, ...], short_side: int) -> np.ndarray:
-        """Return `detail_ratio` of a keyframe blurred by each sigma."""
-        grey = grey_tensor(self.keyframes[index].image().with_short_side(short_side))
-        return np.array([detail_ratio(gaussian_blur(grey, sigma)) for sigma in sigmas])
+    def blur_of(
+        self,
+        query: SizedImage,
+        T_field_cam: np.ndarray,
+        excluded: frozenset[int] = frozenset(),
+    ) -> Blur:
+        """Return how a query is blurred, against the keyframes nearest to a pose.
+
+        Args:
+            query: of any size.
+            T_field_cam: (4, 4), good enough to find keyframes that show much the same.
+            excluded: keyframes not to look at.
+        """
+        chosen = self.nearest(T_field_cam, BLUR_NEIGHBOURS, excluded)
+        if not chosen:
+            return NO_BLUR
+        query = query.with_short_side(BLUR_SHORT_SIDE)
+        keyframes = [self.keyframes[index].camera for index in chosen]
+        sizes = [camera.with_short_side(BLUR_SHORT_SIDE) for camera in keyframes]
+        focal_px = min(query.camera.fx, *(camera.fx for camera in sizes))
+        spectra = [self._spectrum(index, focal_px) for index in chosen]
+        return estimate_blur(spectrum_at(query, focal_px), spectra, focal_px)
+
+    def _spectrum(self, index: int, focal_px: float) -> np.ndarray:
+        key = (index, round(focal_px, 3))
+        if key not in self._spectra:
+            self._spectra[key] = spectrum_at(self.keyframes[index].image(), focal_px)
+            if len(self._spectra) > CACHE_SIZE:
+                self._spectra.popitem(last=False)
+        self._spectra.move_to_end(key)
+        return self._spectra[key]
 
     def points(
-        self, index: int, short_side: int, sigma_px: float, blur_px: float, count: int
+        self, index: int, short_side: int, sigma_px: float, blur: Blur, count: int
     ) -> SourcePoints:
         """Return the most telling pixels of a keyframe, lifted to field-frame points.
 
@@ -174,22 +206,22 @@ class KeyframeSet:
             index: of the keyframe.
             short_side: size at which features are taken.
             sigma_px: blur of the features, as for the query.
-            blur_px: blur of the image, to match a blurred query.
+            blur: of the image, to match a blurred query.
             count: at most this many, drawn by gradient energy and depth trust.
         """
-        key = (index, short_side, sigma_px, blur_px, count)
+        key = (index, short_side, sigma_px, blur, count)
         if key not in self._cache:
-            self._cache[key] = self._lift(index, short_side, sigma_px, blur_px, count)
+            self._cache[key] = self._lift(index, short_side, sigma_px, blur, count)
             if len(self._cache) > CACHE_SIZE:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return self._cache[key]
 
-    def _lift(self, index, short_side, sigma_px, blur_px, count) -> SourcePoints:
+    def _lift(self, index, short_side, sigma_px, blur, count) -> SourcePoints:
         keyframe = self.keyframes[index]
         sized = keyframe.image().with_short_side(short_side)
-        image = torch.from_numpy(sized.image_HW3).to(self._device).permute(2, 0, 1)[None]
-        image = gaussian_blur(image, blur_px)
+        blurred = torch.from_numpy(blur.applied(sized.image_HW3, sized.camera.fx))
+        image = blurred.to(self._device).permute(2, 0, 1)[None]
         whole = torch.ones_like(image[:, :1])
         features = masked_blur(self._extractor(image), whole, sigma_px)
         energy = sum((g**2).sum(dim=1) for g in image_gradients(features)).reshape(-1)
@@ -225,17 +257,10 @@ def _spread_choice(importance_N: torch.Tensor, count: int, seed: int) -> torch.T
     return torch.multinomial(importance_N, count, replacement=False, generator=generator)
 
 
-def grey_tensor(sized: SizedImage) -> torch.Tensor:
-    """Return the luminance (1, 1, H, W)."""
-    grey = cv2.cvtColor(sized.image_HW3, cv2.COLOR_RGB2GRAY)
-    return torch.from_numpy(grey)[None, None]
-
-
-def detail_ratio(grey_11HW: torch.Tensor) -> float:
-    """Return fine against coarse gradient energy: falls with blur, ignores contrast."""
-
-    def energy(image: torch.Tensor) -> float:
-        return float(sum((g**2).mean() for g in image_gradients(image)))
-
-    fine = energy(gaussian_blur(grey_11HW, 0.7))
-    return fine / (energy(gaussian_blur(grey_11HW, 4.0)) + 1e-9)
+def spectrum_at(sized: SizedImage, focal_px: float) -> np.ndarray:
+    """Return the power spectrum of an image reduced to a focal length."""
+    camera = sized.camera
+    share = focal_px / camera.fx
+    if share < 0.98:
+        sized = sized.with_short_side(max(2, round(share * min(camera.width, camera.height))))
+    return power_spectrum(cv2.cvtColor(sized.image_HW3, cv2.COLOR_RGB2GRAY))

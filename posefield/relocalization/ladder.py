@@ -24,12 +24,12 @@ from posefield.relocalization.localizer_config import LocalizerConfig
 from posefield.relocalization.map_bundle import MapBundle
 from posefield.relocalization.query import Query
 from posefield.relocalization.reference_view import to_reference_view
-from posefield.relocalization.refiners.field_alignment import FieldAligner
+from posefield.relocalization.refiners.field_alignment import FieldAligner, PoseCheck
 from posefield.relocalization.refiners.gradient_refiner import GradientRefiner, RefinedMap
 from posefield.relocalization.refiners.keyframe_alignment import KeyframeAligner
 from posefield.relocalization.refiners.refined import Refined
 from posefield.relocalization.refiners.synthesis import Synthesis, synthesis_of
-from posefield.relocalization.retrieval import GlobalDescriptor, nearest_views
+from posefield.relocalization.retrieval import ReferenceGrids, covered_share
 from posefield.relocalization.sparse_pose import (
     PointMatches,
     SparsePose,
@@ -64,7 +64,10 @@ class Ladder:
         if config.gradient is not None:
             parts = refined_map(bundle, self.field)
             self.gradient = GradientRefiner(parts, config.gradient, device)
-        self._describe = GlobalDescriptor()
+        self._references = ReferenceGrids.from_descriptors(
+            bundle.reference_descriptors_ND, bundle.T_field_reference_N44, bundle.reference_camera
+        )
+        self._enlarged_grids: dict[int, ReferenceGrids] = {}
 
     def localize(
         self,
@@ -162,21 +165,33 @@ class Ladder:
                 T = regression.T_field_cam.numpy()
                 hypotheses.append(Hypothesis('regressor', T, T))
         if 'retrieval' in rungs:
-            view = to_reference_view(query.image, self.bundle.reference_camera)
-            references = self.bundle.T_field_reference_N44
-            usable = np.array(
-                [i for i in range(len(references)) if i not in held_out.references], dtype=int
-            )
-            found = nearest_views(
-                self._describe(view[None])[0],
-                self.bundle.reference_descriptors_ND[usable],
-                references[usable],
-                self.config.retrieved,
-                0.1 * self.bundle.scene_scale,
-            )
-            for T in references[usable[found]]:
+            for T in self._retrieved(query, held_out):
                 hypotheses.append(Hypothesis('retrieval', T, T))
         return hypotheses
+
+    def _retrieved(self, query: Query, held_out: HeldOut) -> list[np.ndarray]:
+        """Return poses of views that look like the query; a narrow one is sought enlarged."""
+        config, image = self.config, query.image
+        min_distance = 0.1 * self.bundle.scene_scale
+        share = covered_share(image.camera, self.bundle.reference_camera)
+        if share >= config.narrow_query:
+            return self._references.nearest(
+                image, config.retrieved, min_distance, held_out.references
+            )
+        enlarged = self._enlarged(share)
+        return enlarged.nearest(image, config.retrieved, min_distance, held_out.keyframes)
+
+    def _enlarged(self, share: float) -> ReferenceGrids:
+        """Return the keyframes at a size at which a narrow query is as large as a reference."""
+        camera = self.bundle.reference_camera
+        short_side = round(min(camera.width, camera.height) / share)
+        if short_side not in self._enlarged_grids:
+            self._enlarged_grids[short_side] = ReferenceGrids.from_views(
+                [keyframe.image() for keyframe in self.bundle.keyframes],
+                np.stack([keyframe.T_field_cam for keyframe in self.bundle.keyframes]),
+                camera.with_short_side(short_side),
+            )
+        return self._enlarged_grids[short_side]
 
     def _ranked(
         self, query: Query, hypotheses: list[Hypothesis], watch: Stopwatch
@@ -184,12 +199,13 @@ class Ladder:
         """Return hypotheses after the coarse rounds, the best fitting first."""
         if self.gradient is not None or 'field' not in self.config.rungs:
             with watch.time('check'):
-                costs = [self.field.check(query, h.T_field_cam).cost for h in hypotheses]
+                costs = [self._check(query, h, NOTHING_HELD_OUT).cost for h in hypotheses]
             return [hypotheses[i] for i in np.argsort(costs, kind='stable')]
         ranked = []
         with watch.time('field'):
             for hypothesis in hypotheses:
-                refined = self.field.align(query, hypothesis.T_field_cam, self.config.field.coarse)
+                coarse = self.config.field.coarse
+                refined = self._field_aligned(query, hypothesis, coarse)
                 cost = refined.cost + 0.5 * (1.0 - refined.overlap)
                 ranked.append((cost, self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)))
         return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
@@ -201,10 +217,19 @@ class Ladder:
                 refined = self.gradient.align(query, hypothesis.T_field_cam)
         elif 'field' in self.config.rungs:
             with watch.time('field'):
-                refined = self.field.align(query, hypothesis.T_field_cam, rounds)
+                refined = self._field_aligned(query, hypothesis, rounds)
         else:
             return hypothesis
         return self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)
+
+    def _field_aligned(self, query, hypothesis, rounds) -> Refined:
+        blur = self.keyframes.blur_of(query.image, hypothesis.T_field_cam)
+        return self.field.align(query, hypothesis.T_field_cam, rounds, blur)
+
+    def _check(self, query, hypothesis, held_out) -> PoseCheck:
+        T = hypothesis.T_field_cam
+        blur = self.keyframes.blur_of(query.image, T, held_out.keyframes)
+        return self.field.check(query, T, blur)
 
     def _kappa(self, kind: str, T_field_cam: np.ndarray, held_out: HeldOut) -> float:
         distance = self.keyframes.distance(T_field_cam, held_out.keyframes)
@@ -240,7 +265,7 @@ class Ladder:
                 hypothesis, keyframe, 'fused' if fused else 'keyframe', held_out
             )
         with watch.time('check'):
-            check = self.field.check(query, hypothesis.T_field_cam)
+            check = self._check(query, hypothesis, held_out)
         evidence = self._evidence(query, hypothesis, keyframe, matches, check)
         score, threshold = self.bundle.calibration.acceptance.judge(
             evidence, keyframe is not None, matches is not None

@@ -33,6 +33,8 @@ class LocalizerConfig:
         rungs: names out of RUNGS.
         strong_inliers: a sparse pose with as many needs no other hypothesis.
         retrieved: reference views taken as hypotheses.
+        narrow_query: a query that covers less than this share of a reference view's width or
+            height is compared with enlarged keyframes instead.
         refined: hypotheses that get all rounds of field alignment.
         narrow_prior_deg: a prior surer than this (one deviation, of the angle under which the
             median depth's point moves) goes to the fine rounds at once.
@@ -43,6 +45,7 @@ class LocalizerConfig:
     rungs: frozenset[str] = frozenset(RUNGS)
     strong_inliers: int = 40
     retrieved: int = 3
+    narrow_query: float = 0.75
     refined: int = 2
     narrow_prior_deg: float = 1.5
     sparse: SparsePoseConfig = SparsePoseConfig()

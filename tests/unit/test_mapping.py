@@ -20,6 +20,7 @@ from posefield.data.scene import Frame, Scene
 from posefield.errors import BundleError, DataError, LearningError, LearningInterrupted
 from posefield.relocalization.localizer import Localizer
 from posefield.relocalization.mapping import build_map
+from posefield.relocalization.presets import PresetOptions
 from posefield.storage import load_tensors
 from support.tiny_map import CAMERA, ROOM, photo_poses, query_poses, tiny_preset, write_room
 

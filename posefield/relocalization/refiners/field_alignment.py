@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from posefield.features.blur import NO_BLUR, Blur
 from posefield.fields.radiance import RadianceField
 from posefield.fields.rendering import ViewRender, render_view
 from posefield.fields.scene_transform import SceneTransform
@@ -113,8 +114,21 @@ class FieldAligner:
         pose = torch.tensor(T_field_cam, dtype=torch.float32, device=self._device)
         return render_view(self._field, camera, pose, self._transform.near, self._transform.far)
 
-    def align(self, query: Query, T_field_cam: np.ndarray, rounds: tuple[Round, ...]) -> Refined:
-        """Return the pose after these rounds of render and least squares."""
+    def align(
+        self,
+        query: Query,
+        T_field_cam: np.ndarray,
+        rounds: tuple[Round, ...],
+        blur: Blur = NO_BLUR,
+    ) -> Refined:
+        """Return the pose after these rounds of render and least squares.
+
+        Args:
+            query: the image.
+            T_field_cam: (4, 4) start.
+            rounds: sizes and smoothing.
+            blur: of the query, which the renders are given too.
+        """
         T = np.asarray(T_field_cam, dtype=np.float64)
         renders = iterations = 0
         settled_size = None
@@ -124,7 +138,7 @@ class FieldAligner:
                 continue
             camera = self._camera(query, this)
             render = self.render(camera, T)
-            result = self._least_squares(query, T, this, render, self.config.least_squares)
+            result = self._least_squares(query, T, this, render, self.config.least_squares, blur)
             renders, iterations = renders + 1, iterations + result.steps
             start, T = T, _inverse(result.T_cam_field)
             depth = float(render.depths_HW.median())
@@ -153,8 +167,9 @@ class FieldAligner:
         this: Round,
         render: ViewRender,
         settings: AlignmentConfig,
+        blur: Blur,
     ) -> AlignmentResult:
-        source = self._source(self._camera(query, this), T, render, this.sigma_px)
+        source = self._source(self._camera(query, this), T, render, this.sigma_px, blur)
         return align(
             query.target(self._pixels(this), this.sigma_px),
             source,
@@ -164,9 +179,13 @@ class FieldAligner:
         )
 
     def _source(
-        self, camera: Camera, T: np.ndarray, render: ViewRender, sigma_px: float
+        self, camera: Camera, T: np.ndarray, render: ViewRender, sigma_px: float, blur: Blur
     ) -> SourcePoints:
-        features = self._extractor(render.colours_HW3.permute(2, 0, 1)[None])
+        colours = render.colours_HW3
+        if blur != NO_BLUR:
+            blurred = blur.applied(colours.cpu().numpy(), camera.fx)
+            colours = torch.from_numpy(blurred).to(self._device)
+        features = self._extractor(colours.permute(2, 0, 1)[None])
         filled = (render.opacities_HW > 0.5).to(torch.float32)[None, None]
         features = masked_blur(features, filled, sigma_px)
         weights = depth_trust(render.depths_HW, render.depth_sigmas_HW, render.opacities_HW)
@@ -175,12 +194,12 @@ class FieldAligner:
         flat = features[0].reshape(features.shape[1], -1).T.contiguous()
         return SourcePoints(points, flat, weights.reshape(-1))
 
-    def check(self, query: Query, T_field_cam: np.ndarray) -> PoseCheck:
-        """Render once at a pose and compare, without moving it."""
+    def check(self, query: Query, T_field_cam: np.ndarray, blur: Blur = NO_BLUR) -> PoseCheck:
+        """Render once at a pose, blurred as the query is, and compare without moving it."""
         this = self.config.check
         render = self.render(self._camera(query, this), T_field_cam)
         still = AlignmentConfig(steps=0)
-        result = self._least_squares(query, T_field_cam, this, render, still)
+        result = self._least_squares(query, T_field_cam, this, render, still, blur)
         return PoseCheck(
             cost=result.cost,
             inlier_share=result.inlier_share,

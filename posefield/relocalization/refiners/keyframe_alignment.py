@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from posefield.relocalization.keyframes import KeyframeSet, detail_ratio, grey_tensor
+from posefield.features.blur import Blur
+from posefield.relocalization.keyframes import KeyframeSet
 from posefield.relocalization.query import Query
 from posefield.relocalization.refiners.alignment import (
     AlignmentConfig,
@@ -26,8 +27,6 @@ class KeyframeAlignmentConfig:
         neighbours: keyframes that the query is aligned with.
         points: from each keyframe.
         kernel_scale: squared feature distance at which the robust kernel begins to give up.
-        blurs_px: blurs of the keyframes that are tried to match a blurred query, ascending, in
-            pixels of the working size.
         least_squares: settings of each run.
     """
 
@@ -35,7 +34,6 @@ class KeyframeAlignmentConfig:
     neighbours: int = 3
     points: int = 3000
     kernel_scale: float = 0.5
-    blurs_px: tuple[float, ...] = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)
     least_squares: AlignmentConfig = AlignmentConfig(steps=12, border_px=2.0)
 
 
@@ -80,14 +78,14 @@ class KeyframeAligner:
         """
         config = self.config
         chosen = self._keyframes.nearest(T_field_cam, config.neighbours, excluded)
-        blur_px = self._query_blur_px(query, chosen[0]) if chosen else 0.0
+        blur = self._keyframes.blur_of(query.image, T_field_cam, excluded)
         start = torch.linalg.inv(torch.tensor(T_field_cam, dtype=torch.float64))
         start = start.to(self._device)
         T = start
         iterations = 0
         result = None
         for this in config.rounds:
-            source = self._source(chosen, this, blur_px)
+            source = self._source(chosen, this, blur)
             prior = _scaled_prior(start, prior_information_66, result)
             result = align(
                 query.target(self._pixels(this), this.sigma_px),
@@ -112,13 +110,13 @@ class KeyframeAligner:
     def _pixels(self, this: Round) -> int:
         return round(this.size * self._short_side)
 
-    def _source(self, chosen: list[int], this: Round, blur_px: float) -> SourcePoints:
+    def _source(self, chosen: list[int], this: Round, blur: Blur) -> SourcePoints:
         parts = [
             self._keyframes.points(
                 index,
                 self._pixels(this),
                 this.sigma_px,
-                blur_px * this.size,
+                blur,
                 self.config.points,
             )
             for index in chosen
@@ -128,16 +126,6 @@ class KeyframeAligner:
             torch.cat([part.features_NC for part in parts]),
             torch.cat([part.weights_N for part in parts]),
         )
-
-    def _query_blur_px(self, query: Query, index: int) -> float:
-        """Return the blur that makes the nearest keyframe as soft as the query."""
-        config = self.config
-        ratio = detail_ratio(grey_tensor(query.sized(self._short_side)))
-        ratios = self._keyframes.sharpness(index, config.blurs_px, self._short_side)
-        # A query as sharp as the keyframe, or sharper, needs no blur.
-        if ratio >= ratios[1]:
-            return config.blurs_px[0]
-        return config.blurs_px[int(np.abs(np.log(ratios / max(ratio, 1e-9))).argmin())]
 
 
 def _scaled_prior(start, prior_information_66, result) -> PoseInformation | None:
