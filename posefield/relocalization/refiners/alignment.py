@@ -120,9 +120,14 @@ class _Linearisation:
     H_66: torch.Tensor
     g_6: torch.Tensor
     cost: float
+    overlap: float
     errors_N: torch.Tensor
     visible_N: torch.Tensor
     flow_N26: torch.Tensor
+
+    def charged(self, lost_cost: float) -> float:
+        """Return the mean cost with every point outside the image costing so much."""
+        return self.overlap * self.cost + (1.0 - self.overlap) * lost_cost
 
 
 def align(
@@ -146,6 +151,9 @@ def align(
     damping = config.damping
     T = T_cam_field.to(torch.float64)
     current = _linearise(target, source, T, config, kernel_scale, prior)
+    # Points that leave the image cost what points cost at first: else the cost falls by pushing
+    # out whatever fits badly.
+    lost_cost = current.cost
     steps = 0
     while steps < config.steps:
         steps += 1
@@ -153,7 +161,7 @@ def align(
         moved = retract(T, twist)
         proposed = _linearise(target, source, moved, config, kernel_scale, prior)
         flow_px = _median_flow_px(current, twist)
-        if proposed.cost < current.cost:
+        if proposed.charged(lost_cost) < current.charged(lost_cost):
             T, current, damping = moved, proposed, max(damping / 3.0, 1e-6)
         else:
             damping = damping * 8.0
@@ -228,7 +236,8 @@ def _linearise(target, source, T, config, kernel_scale, prior) -> _Linearisation
         cost = float((base * errors / (1.0 + errors / kernel_scale)).sum()) / total
     if prior is not None:
         H, g, cost = _with_prior(H, g, cost, total, T, prior)
-    return _Linearisation(H, g, cost, errors, visible, torch.stack([du, dv], dim=1))
+    overlap = total / max(float(source.weights_N.sum()), 1e-9)
+    return _Linearisation(H, g, cost, overlap, errors, visible, torch.stack([du, dv], dim=1))
 
 
 def _flow_rows(x, y, z, camera) -> tuple[torch.Tensor, torch.Tensor]:
