@@ -172,7 +172,7 @@ def measure_scene(name: str, rows: Sequence[str], arguments) -> dict[str, Any]:
         OURS: our_method(localizer),
         FIELD_ONLY: our_method(Localizer(localizer.bundle, without)),
     }
-    queries = scene.split('test')[:: arguments.every]
+    queries = spread(scene.split('test'), arguments.queries)
     depths = [median_depth_at(localizer, frame.camera, frame.T_map_cam) for frame in queries]
     progress = make_progress(False)
     progress.start(name, True)
@@ -203,6 +203,12 @@ def measure_scene(name: str, rows: Sequence[str], arguments) -> dict[str, Any]:
         'rows': figures,
         'queries_by_row': details,
     }
+
+
+def spread(frames: Sequence[Frame], count: int | None) -> list[Frame]:
+    """Return at most so many frames, evenly spread."""
+    rows = np.linspace(0, len(frames) - 1, min(count or len(frames), len(frames)))
+    return [frames[row] for row in np.unique(rows.round().astype(int)).tolist()]
 
 
 def _posed_photo(frame: Frame) -> PosedPhoto:
@@ -264,7 +270,7 @@ def main() -> int:
     parser.add_argument('--scenes', nargs='+', choices=SCENES, default=list(SCENES))
     parser.add_argument('--rows', nargs='+', choices=[CLEAN, *DEGRADATIONS])
     parser.add_argument('--steps', type=int, default=800, help='to learn each map')
-    parser.add_argument('--every', type=int, default=1, help='only every N-th query')
+    parser.add_argument('--queries', type=int, help='in each scene at most, spread; default all')
     parser.add_argument('--no-results', action='store_true', help='only print')
     arguments = parser.parse_args()
     rows = arguments.rows or [CLEAN, *DEGRADATIONS]
@@ -277,7 +283,7 @@ def main() -> int:
         document = {
             'steps': arguments.steps,
             'short_side': SHORT_SIDE,
-            'every': arguments.every,
+            'queries': arguments.queries,
             'requirements': required,
             'scenes': scenes,
         }

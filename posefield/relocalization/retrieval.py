@@ -76,7 +76,8 @@ class ReferenceGrids:
         cls, descriptors_ND: torch.Tensor, T_field_cam_N44: np.ndarray, camera: Camera
     ) -> 'ReferenceGrids':
         """Return the grids that `GlobalDescriptor` made flat."""
-        shape = (-1, GlobalDescriptor().channels, camera.height // CELL_PX, camera.width // CELL_PX)
+        channels = GlobalDescriptor().channels
+        shape = (-1, channels, camera.height // CELL_PX, camera.width // CELL_PX)
         return cls(descriptors_ND.reshape(shape), T_field_cam_N44, camera)
 
     @classmethod
