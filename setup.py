@@ -62,7 +62,7 @@ setup(
         'backbones': ['torchvision'],
         'bench': PEERS,
         'sim': SIM,
-        'test': ['hypothesis', 'pytest', 'ruff', *PEERS, *SIM],
+        'test': ['hypothesis', 'pytest', 'ruff', 'scikit-image', *PEERS, *SIM],
         'view': ['rerun-sdk'],
     },
     entry_points={

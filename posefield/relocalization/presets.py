@@ -1,5 +1,6 @@
 """Sizes and budgets of maps: `cpu` for a laptop, `gpu` for a graphics card, `paper` for NeFeS."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from posefield.data.paper_scenes import paper_scene
@@ -49,6 +50,16 @@ class RegressorRecipe:
     epochs: int = 2000
 
 
+REGRESSOR_RECIPES = {
+    'compact': RegressorRecipe(),
+    'posenet': RegressorRecipe(PoseNetConfig(), EpochStageConfig(), 240),
+    'ms-transformer': RegressorRecipe(
+        MsTransformerConfig(), MsTransformerStageConfig(), 256, epochs=30
+    ),
+    'dfnet': RegressorRecipe(DFNetConfig(), DFNetStageConfig(), 240),
+}
+
+
 @dataclass(frozen=True)
 class NefesRecipe:
     """How a feature synthesizer is trained (nefes.md section 4).
@@ -83,6 +94,7 @@ class MappingPreset:
         validation_photos: photos that calibrate covariances and scores.
         sizes, sparse, field, field_stage, features_stage, synthesis, regressor: settings of
             the parts.
+        small_regressors: whether regressors that take its place are those for laptops.
         nefes: trains the field with features in the stages of NeFeS; None trains it for colours
             and depth, guided by the sparse points.
         rungs: that a localizer of the map uses by default.
@@ -110,10 +122,16 @@ class MappingPreset:
     features_stage: FeaturesStageConfig = FeaturesStageConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     regressor: RegressorRecipe = RegressorRecipe()
+    small_regressors: bool = False
     nefes: NefesRecipe | None = None
     rungs: tuple[str, ...] = RUNGS
     refiner: str | None = None
     paper_scene: str | None = None
+
+    @property
+    def regressors(self) -> Mapping[str, RegressorRecipe]:
+        """Return what may take the regressor's place, by name."""
+        return SMALL_REGRESSOR_RECIPES if self.small_regressors else REGRESSOR_RECIPES
 
     @property
     def feature_channels(self) -> int:
@@ -131,17 +149,39 @@ class MappingPreset:
         return FusionConfig(channels=self.feature_channels)
 
 
-REGRESSOR_RECIPES = {
+_SHORT_TRAINING = Cosine(final=0.02, warm_up=0.02)
+# What a laptop can train in minutes; the published networks take it days.
+SMALL_REGRESSOR_RECIPES = {
     'compact': RegressorRecipe(),
-    'posenet': RegressorRecipe(PoseNetConfig(), EpochStageConfig(), 240),
-    'ms-transformer': RegressorRecipe(
-        MsTransformerConfig(), MsTransformerStageConfig(), 256, epochs=30
+    'posenet': RegressorRecipe(
+        PoseNetConfig.published('compact'),
+        EpochStageConfig(learning_rate=1e-3, schedule=_SHORT_TRAINING),
+        60,
     ),
-    'dfnet': RegressorRecipe(DFNetConfig(), DFNetStageConfig(), 240),
+    'ms-transformer': RegressorRecipe(
+        MsTransformerConfig(
+            backbone='compact',
+            weights='random',
+            width=64,
+            hidden=128,
+            translation_layers=2,
+            rotation_layers=2,
+            head_width=128,
+            image_side=80,
+            crop=72,
+        ),
+        MsTransformerStageConfig(learning_rate=5e-4, schedule=_SHORT_TRAINING),
+        80,
+    ),
+    'dfnet': RegressorRecipe(
+        DFNetConfig(channels=32, hidden=16, width_scale=0.125, weights='random'),
+        DFNetStageConfig(learning_rate=1e-3, schedule=_SHORT_TRAINING),
+        60,
+    ),
 }
 
 PRESETS = {
-    'cpu': MappingPreset(),
+    'cpu': MappingPreset(small_regressors=True),
     'gpu': MappingPreset(
         max_photos=1000,
         max_keyframes=200,
@@ -172,11 +212,8 @@ PRESETS = {
         regressor_share=0.25,
         sizes=WorkingSizes(field=30, labels=60),
         field=MlpFieldConfig(width=64, depth=4, skip=2, coarse_samples=24, fine_samples=24),
-        regressor=RegressorRecipe(
-            DFNetConfig(channels=32, hidden=16, width_scale=0.125, weights='random'),
-            DFNetStageConfig(learning_rate=1e-3, schedule=Cosine(final=0.02, warm_up=0.02)),
-            60,
-        ),
+        regressor=SMALL_REGRESSOR_RECIPES['dfnet'],
+        small_regressors=True,
         nefes=NefesRecipe(),
         rungs=('regressor',),
         refiner='nefes-a',
@@ -254,12 +291,12 @@ class PresetOptions:
     def _with_regressor(self, preset: MappingPreset) -> MappingPreset:
         recipe = preset.regressor
         if self.regressor is not None:
-            if self.regressor not in REGRESSOR_RECIPES:
+            if self.regressor not in preset.regressors:
                 raise LearningError(
                     f'Unknown regressor {self.regressor!r}, expected one of '
-                    f'{", ".join(REGRESSOR_RECIPES)}.'
+                    f'{", ".join(preset.regressors)}.'
                 )
-            chosen = REGRESSOR_RECIPES[self.regressor]
+            chosen = preset.regressors[self.regressor]
             if not isinstance(recipe.config, type(chosen.config)):
                 recipe = chosen
         if self.backbone is not None:
