@@ -25,8 +25,10 @@ LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 0.02, 0.3
 RINGS, DIRECTIONS = 8, 12
 # Power of 8-bit rounding and weak noise: attenuated beyond it, nothing can be measured.
 NOISE_SIGMA = 1.5 / 255.0
-# A blur must explain the spectrum this much better (mean squared log power) than none.
+# A blur must explain the spectrum this much better (mean squared log power) than none, and leave
+# at most this share of what is to be explained: views of other things differ too.
 MARGIN = 0.15
+MAX_UNEXPLAINED = 0.6
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def estimate_blur(query_F: np.ndarray, references: Sequence[np.ndarray], focal_p
     differences = differences - differences[:, :DIRECTIONS].mean(axis=1, keepdims=True)
     costs = np.mean(differences**2, axis=1)
     best = int(np.argmin(costs))
-    if costs[best] > costs[0] - MARGIN:
+    if costs[best] > min(costs[0] - MARGIN, MAX_UNEXPLAINED * costs[0]):
         return NO_BLUR
     sigma_px, length_px, angle = _candidates()[best]
     return Blur(sigma_px / focal_px, length_px / focal_px, angle)
