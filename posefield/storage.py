@@ -162,14 +162,15 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         BundleError: when the file is missing, damaged, or a pickle in its place.
     """
     content = _read_bytes(path)
-    if content.startswith(PICKLE_STARTS):
-        raise BundleError(
-            f'{path} is a pickle or zip archive, expected safetensors; it was not opened, '
-            'because a pickle can run any program.'
-        )
     try:
         return safetensors.torch.load(content)
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        # Only now: the length of its header, 640 for one, lets a safetensors file begin so too.
+        if content.startswith(PICKLE_STARTS):
+            raise BundleError(
+                f'{path} is a pickle or zip archive, expected safetensors; it was not opened, '
+                'because a pickle can run any program.'
+            ) from error
         raise BundleError(
             f'{path} is not a whole safetensors file ({len(content)} bytes found): {error}.'
         ) from error

@@ -84,6 +84,17 @@ def test_pickle_in_place_of_safetensors_is_never_executed(tmp_path, form):
     assert proof.exists(), 'the bait does not work, so this test would prove nothing'
 
 
+def test_tensors_are_read_whatever_their_header_is_long(tmp_path):
+    """Some lengths are the first bytes of a pickle."""
+    path, starts = tmp_path / 'field.safetensors', set()
+    for length in range(568, 600, 4):
+        name = 'n' * length
+        storage.save_tensors(path, {name: torch.ones(1)})
+        starts.add(path.read_bytes()[:2])
+        assert list(storage.load_tensors(path)) == [name]
+    assert starts & set(storage.PICKLE_STARTS)
+
+
 def test_every_truncation_of_a_tensor_file_is_an_error(tmp_path):
     path = tmp_path / 'field.safetensors'
     storage.save_tensors(path, {'grid': torch.ones(7, 3), 'bias': torch.zeros(2)})
