@@ -9,31 +9,25 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import subprocess
 import sys
 import time
 from typing import Any
 
-import cv2
 import numpy as np
 from provenance import REPOSITORY, write_results
+from scenes import SCENES, SHORT_SIDE, as_u8, learn_map, load_scene, small_scene
 from sift_peer import PosedPhoto, SiftPeer
+from verdicts import all_hold, print_missed, verdict
 
-from posefield.data.nerf import read_nerf
-from posefield.data.scene import Frame, Scene
-from posefield.data.seven_scenes import read_seven_scenes
-from posefield.data.simulate import simulate_scene
+from posefield.data.scene import Frame
 from posefield.errors import LocalizationError
 from posefield.evaluation.degradations import DEGRADATIONS, degradation
 from posefield.evaluation.evaluate_map import median_depth_at
 from posefield.geometry.camera import Camera
-from posefield.geometry.images import resize, undistort
 from posefield.geometry.poses import pose_errors
 from posefield.learning.progress import make_progress
 from posefield.relocalization.localizer import Localizer, LocalizerConfig
 
-SHORT_SIDE = 240
-SCENES = ('fox', 'blocks', 'halves', 'room')
 CLEAN = 'clean'
 PEER, OURS, FIELD_ONLY = 'sift + pycolmap', 'posefield', 'posefield without sparse'
 BLURRED = ('motion_blur_9', 'motion_blur_15', 'motion_blur_21', 'defocus_3')
@@ -52,59 +46,6 @@ class Answer:
     relative: float
     rotation_deg: float
     seconds: float
-
-
-def load_scene(name: str, data: Path, work: Path) -> Scene:
-    """Return a scene as its publishers split it, before any resizing."""
-    if name == 'fox':
-        return read_nerf(data / 'fox')
-    if name == 'room':
-        return simulate_scene(
-            work / 'room_full', seed=0, train_views=60, test_views=40, width=320, height=240
-        )
-    return read_seven_scenes(
-        data / 'redkitchen', poses='sfm_pgt.txt', split_file='splits.json', split_name=name
-    )
-
-
-def small_scene(scene: Scene, folder: Path) -> Scene:
-    """Save the scene undistorted and small: all that any method gets to see."""
-    frames = []
-    for frame in scene.frames:
-        image, pinhole = undistort(frame.read_image(), frame.camera)
-        camera = pinhole.with_short_side(SHORT_SIDE)
-        name = str(Path(frame.name).with_suffix('.png'))
-        path = folder / 'raw' / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        small = resize(image, camera.width, camera.height)
-        cv2.imwrite(str(path), cv2.cvtColor(as_u8(small), cv2.COLOR_RGB2BGR))
-        frames.append(Frame(name, path, camera, frame.T_map_cam))
-    splits = {
-        split: tuple(str(Path(name).with_suffix('.png')) for name in names)
-        for split, names in scene.splits.items()
-    }
-    reduced = Scene(folder, tuple(sorted(frames, key=lambda f: f.name)), splits, scene.units)
-    return reduced.save(folder / 'scene')
-
-
-def as_u8(image: np.ndarray) -> np.ndarray:
-    """Return a float image in [0, 1] as uint8."""
-    return np.clip(np.round(image * 255.0), 0, 255).astype(np.uint8)
-
-
-def learn_map(scene: Scene, out: Path, steps: int) -> float:
-    """Learn a map with the command of a user, unless there is one; return the seconds."""
-    if (out / 'map.json').is_file():
-        return float(Localizer.load(out).info['seconds_to_learn'])
-    begin_s = time.monotonic()
-    subprocess.run(
-        [
-            sys.executable, '-m', 'posefield.cli', 'map', 'train', str(scene.root), '--out',
-            str(out), '--preset', 'cpu', '--steps', str(steps), '--quiet',
-        ],
-        check=True,
-    )  # fmt: skip
-    return time.monotonic() - begin_s
 
 
 def peer_method(peer: SiftPeer) -> Method:
@@ -233,32 +174,18 @@ def print_row(scene: str, row: str, figures: dict[str, dict]) -> None:
 def verdicts(scenes: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what must hold in every row, and whether it does."""
     rows = []
-
-    def require(what: str, measured: float | None, bound: float, at_least: bool) -> None:
-        holds = measured is not None and (
-            measured >= bound - 1e-9 if at_least else measured <= bound
-        )
-        sign = '>=' if at_least else '<='
-        rows.append(
-            {'what': what, 'required': f'{sign} {bound:.4g}', 'measured': measured, 'holds': holds}
-        )
-
     for scene, content in scenes.items():
         for row, figures in content['rows'].items():
             ours, peer = figures[OURS], figures[PEER]
             floor = max(FLOORS.get(row, 0.0), peer['recall'])
-            require(f'{scene}, {row}: recall', ours['recall'], floor, True)
+            rows.append(verdict(f'{scene}, {row}: recall', ours['recall'], at_least=floor))
             if row in BLURRED:
-                require(
-                    f'{scene}, {row}: recall without sparse',
-                    figures[FIELD_ONLY]['recall'],
-                    FIELD_FLOOR,
-                    True,
-                )
+                what, alone = f'{scene}, {row}: recall without sparse', figures[FIELD_ONLY]
+                rows.append(verdict(what, alone['recall'], at_least=FIELD_FLOOR))
             if row == CLEAN:
                 for key in ('median_percent', 'median_deg'):
-                    bound = MEDIAN_RATIO * peer[key]
-                    require(f'{scene}, clean: {key}', ours[key], bound, False)
+                    what, bound = f'{scene}, clean: {key}', MEDIAN_RATIO * peer[key]
+                    rows.append(verdict(what, ours[key], at_most=bound))
     return rows
 
 
@@ -276,9 +203,7 @@ def main() -> int:
     rows = arguments.rows or [CLEAN, *DEGRADATIONS]
     scenes = {name: measure_scene(name, rows, arguments) for name in arguments.scenes}
     required = verdicts(scenes)
-    for verdict in required:
-        if not verdict['holds']:
-            print(f'MISSED {verdict["what"]}: {verdict["measured"]}, {verdict["required"]}')
+    print_missed(required)
     if not arguments.no_results:
         document = {
             'steps': arguments.steps,
@@ -288,7 +213,7 @@ def main() -> int:
             'scenes': scenes,
         }
         print(f'wrote {write_results("peers", document)}')
-    return 0 if all(verdict['holds'] for verdict in required) else 1
+    return 0 if all_hold(required) else 1
 
 
 if __name__ == '__main__':
