@@ -3,6 +3,9 @@
 #   make test                  all tests
 #   make lint | format         check or mend the style
 #   make bench                 measure accuracy and speed; writes benchmarks/results/
+#   make bench-refiners        feature alignment against NeFeS on the same maps and starts
+#   make bench-peers           the ladder against SIFT + pycolmap, clean and spoiled photos
+#   make bench-gpu             times on a CUDA device, beside what is required of one
 #   make docs                  regenerate the tables in docs/ from the code
 #   make setup                 only the environment in .venv
 # PYTHON names the interpreter that a new environment is made of.
@@ -11,7 +14,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test lint format bench docs setup clean
+.PHONY: demo test lint format bench bench-refiners bench-peers bench-gpu docs setup clean
 .NOTPARALLEL:
 
 demo: setup
@@ -30,6 +33,15 @@ format: setup
 
 bench: setup
 	@.venv/bin/python benchmarks/relocalization.py $(BENCH_ARGS)
+
+bench-refiners: setup
+	@.venv/bin/python benchmarks/refiners.py $(BENCH_ARGS)
+
+bench-peers: setup
+	@.venv/bin/python benchmarks/peers.py $(BENCH_ARGS)
+
+bench-gpu: setup
+	@.venv/bin/python benchmarks/gpu.py $(BENCH_ARGS)
 
 docs: setup
 	@.venv/bin/python -m posefield.nodes.documentation docs/nodes.md
