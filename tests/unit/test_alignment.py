@@ -152,6 +152,10 @@ def test_normal_equations_are_those_of_the_whole_jacobian(room):
     torch.testing.assert_close(found.H_66, H, rtol=1e-3, atol=1e-3 * float(H.diagonal().max()))
     torch.testing.assert_close(found.g_6, g, rtol=1e-3, atol=1e-3 * float(g.abs().max()))
     assert found.cost == pytest.approx(cost / total, rel=1e-4)
+    overlap = total / float(weights.sum())
+    assert found.overlap == pytest.approx(overlap, rel=1e-4)
+    expected = overlap * cost / total + (1.0 - overlap) * 0.7
+    assert found.charged(0.7) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize('kernel_scale', [1e9, 0.5])
@@ -308,3 +312,44 @@ def test_points_without_weight_have_no_say(room):
         align(target, points, start, AlignmentConfig(), KERNEL_SCALE) for points in (mixed, alone)
     )
     torch.testing.assert_close(first.T_cam_field, second.T_cam_field, atol=1e-4, rtol=0.0)
+
+
+def pulled_out_of_the_image() -> tuple[TargetMap, SourcePoints]:
+    """A target that rises to the right, and points that want more of it than there is.
+
+    Half of the points lie where it is flat and fit; a quarter would fit 8 pixels beyond the
+    border, and a quarter, nearer to it, nowhere.
+    """
+    u = torch.arange(CAMERA.width, dtype=torch.float32)
+    rising = 0.02 * (u - 70.0).clamp(min=0.0)
+    features = rising.expand(1, 1, CAMERA.height, CAMERA.width).contiguous()
+    stacked = torch.cat([features, *image_gradients(features)], dim=1)
+    target = TargetMap(stacked, torch.ones_like(features), CAMERA)
+    pixels, wanted = [], []
+    for columns, value in ((range(10, 50), 0.0), ([95] * 20, 1.1), ([105] * 20, 2.0)):
+        rows = np.linspace(42.0, 47.0, len(columns))
+        pixels += list(zip(columns, rows, strict=True))
+        wanted += [value] * len(columns)
+    points = 2.0 * CAMERA.unproject(np.array(pixels))
+    source = SourcePoints(
+        torch.tensor(points, dtype=torch.float32),
+        torch.tensor(wanted)[:, None],
+        torch.ones(len(wanted)),
+    )
+    return target, source
+
+
+def test_points_that_came_to_fit_are_not_pushed_out_of_the_image():
+    target, source = pulled_out_of_the_image()
+    start = torch.eye(4, dtype=torch.float64)
+    first, *later = (
+        align(target, source, start, AlignmentConfig(steps=steps), KERNEL_SCALE)
+        for steps in range(0, 25, 2)
+    )
+    assert first.overlap == pytest.approx(1.0)
+    gains = [result.overlap * (first.cost - result.cost) for result in later]
+    assert (np.diff(gains) >= -1e-9).all()
+    assert gains[-1] > 0.5 * first.cost
+    # Only those that fit nowhere are given up.
+    assert 0.7 < later[-1].overlap <= 0.75
+    assert later[-1].inlier_share == pytest.approx(1.0)
