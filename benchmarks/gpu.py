@@ -32,6 +32,7 @@ from verdicts import Verdict, all_hold, print_missed, verdict
 
 from posefield.data.scene import Frame, Scene
 from posefield.data.simulate import simulate_scene
+from posefield.errors import LearningError
 from posefield.features.extractors import DenseExtractor
 from posefield.fields.feature_synthesizer import FeatureSynthesizer
 from posefield.fields.fusion import FusionConfig
@@ -332,9 +333,12 @@ def main() -> int:
     parser.add_argument('--work', type=Path, default=REPOSITORY / 'out' / 'bench_gpu')
     parser.add_argument('--no-results', action='store_true', help='only print')
     arguments = parser.parse_args()
-    if arguments.device == 'cpu' and not arguments.tiny:
-        parser.error('times on a CPU say nothing about a GPU; --device cpu needs --tiny')
-    device = select_device(arguments.device)
+    try:
+        device = select_device(arguments.device)
+    except LearningError as error:
+        parser.error(str(error))
+    if device.type == 'cpu' and not arguments.tiny:
+        parser.error('times on a CPU say nothing about a GPU: without --tiny it must be cuda')
     sizes = TINY if arguments.tiny else Sizes()
     work = arguments.work / ('tiny' if arguments.tiny else 'full')
     figures = measure(sizes, work, device)

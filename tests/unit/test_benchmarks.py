@@ -77,8 +77,10 @@ def test_localizations_are_timed(tiny_scene, tiny_localizer):
     assert all(found['median_ms'] > 0.0 for found in times.values())
 
 
-def test_a_cpu_makes_no_claims(monkeypatch, capsys):
-    monkeypatch.setattr('sys.argv', ['gpu.py', '--device', 'cpu'])
+@pytest.mark.parametrize('device', ['cpu', 'auto'])
+def test_a_cpu_makes_no_claims(monkeypatch, capsys, device):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('sys.argv', ['gpu.py', '--device', device])
     with pytest.raises(SystemExit):
         gpu.main()
     assert '--tiny' in capsys.readouterr().err
