@@ -5,6 +5,7 @@
 #   make bench                 measure accuracy and speed; writes benchmarks/results/
 #   make bench-refiners        feature alignment against NeFeS on the same maps and starts
 #   make bench-peers           the ladder against SIFT + pycolmap, clean and spoiled photos
+#   make bench-regressors       DFNet with random view synthesis against PoseNet, simulated room
 #   make bench-gpu             times on a CUDA device, beside what is required of one
 #   make docs                  regenerate the tables in docs/ from the code
 #   make setup                 only the environment in .venv
@@ -14,7 +15,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test lint format bench bench-refiners bench-peers bench-gpu docs setup clean
+.PHONY: demo test lint format bench bench-refiners bench-peers bench-regressors bench-gpu docs setup clean
 .NOTPARALLEL:
 
 demo: setup
@@ -39,6 +40,9 @@ bench-refiners: setup
 
 bench-peers: setup
 	@.venv/bin/python benchmarks/peers.py $(BENCH_ARGS)
+
+bench-regressors: setup
+	@.venv/bin/python benchmarks/regressors.py $(BENCH_ARGS)
 
 bench-gpu: setup
 	@.venv/bin/python benchmarks/gpu.py $(BENCH_ARGS)
