@@ -10,6 +10,8 @@ PHOTOS_SHARE = 0.15
 MIN_SYNTHESISED = 8
 # Random views for retrieval where the stages have their published lengths.
 PUBLISHED_SYNTHESISED = 400
+# The stages of the paper have no compact features, so their length is ours.
+FEATURES_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class MapBudget:
 
     def features(self) -> StageLength:
         """Return the part of learned features."""
+        if self.steps is None and self.seconds is None:
+            return StageLength(FEATURES_STEPS)
         return self._part(self.preset.features_share, self.preset.features_steps)
 
     def regressor(self) -> StageLength:

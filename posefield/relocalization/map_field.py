@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from posefield.data.paper_scenes import paper_scene
-from posefield.data.scene import Frame
+from posefield.data.scene import Frame, Scene
 from posefield.errors import DataError
 from posefield.features.extractors import DenseExtractor
 from posefield.features.gradient import GradientFeatures
@@ -18,6 +18,7 @@ from posefield.fields.feature_synthesizer import FeatureSynthesizer
 from posefield.fields.mlp_field import MlpFieldConfig
 from posefield.fields.radiance import RadianceField
 from posefield.fields.scene_transform import SceneTransform
+from posefield.learning import distributed
 from posefield.relocalization.field_stage import FieldStage
 from posefield.relocalization.map_budget import StageLength
 from posefield.relocalization.mapping_run import MappingRun
@@ -30,6 +31,7 @@ from posefield.relocalization.nefes_data import (
 )
 from posefield.relocalization.nefes_training import train_nefes
 from posefield.relocalization.photos import Photo
+from posefield.relocalization.presets import MappingPreset
 from posefield.relocalization.sparse_map import SparseMap
 
 
@@ -84,27 +86,37 @@ def field_learner(run: MappingRun, sources: FieldSources) -> FieldLearner:
     return learner(run, sources)
 
 
+def check_units(preset: MappingPreset, scene: Scene) -> None:
+    """Refuse the settings of a scene of the paper for a scene that is not in metres.
+
+    Raises:
+        DataError: when it is not.
+    """
+    if preset.paper_scene is not None and scene.units != 'metres':
+        raise DataError(
+            f'The settings of the scene {preset.paper_scene} are for metres, found {scene.root} '
+            f'in {scene.units} units.'
+        )
+
+
 def map_transform(
-    run: MappingRun, units: str, poses: np.ndarray, points_N3: np.ndarray
+    preset: MappingPreset, poses: np.ndarray, points_N3: np.ndarray
 ) -> SceneTransform:
     """Return the transform into the frame of the preset's field, with its range of depths.
 
-    Raises:
-        DataError: for the settings of a scene of the paper where the units are not metres.
+    Args:
+        preset: with the field, and perhaps a scene of the paper whose transform is taken.
+        poses: T_map_cam (N, 4, 4) of the photos.
+        points_N3: what they see, map frame.
     """
-    if run.preset.paper_scene is not None:
-        if units != 'metres':
-            raise DataError(
-                f'The settings of the scene {run.preset.paper_scene} are for metres, found '
-                f'{units} units.'
-            )
-        published = paper_scene(run.preset.paper_scene)
+    if preset.paper_scene is not None:
+        published = paper_scene(preset.paper_scene)
         centre = published.centre_in_map(published.recentring(poses))
         return SceneTransform(
             tuple(centre.tolist()), published.scale, published.near, published.far
         )
     transform = SceneTransform.from_content(poses, points_N3)
-    if isinstance(run.preset.field, MlpFieldConfig):
+    if isinstance(preset.field, MlpFieldConfig):
         # Without contraction, rays must end behind what the photos show.
         return replace(transform, far=transform.bounded_far(poses, points_N3))
     return transform
@@ -135,7 +147,9 @@ class GuidedLearner:
     def begin(self) -> None:
         """Learn everything."""
         run = self._run
-        run.train(self._stage, run.budget.field(run.spent_s))
+        # Processes that stopped at different times would wait for each other for ever.
+        spent_s = distributed.largest([run.spent_s], run.device)[0]
+        run.train(self._stage, run.budget.field(spent_s))
 
     def finish(self, extractor: DenseExtractor) -> None:
         """Nothing of this field needs features."""

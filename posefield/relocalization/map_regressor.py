@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from posefield.data.scene import Frame, Scene
-from posefield.errors import LearningError
+from posefield.errors import DataError, LearningError
 from posefield.fields.act import luminance_histogram
 from posefield.fields.feature_synthesizer import FeatureSynthesizer
 from posefield.fields.radiance import RadianceField
@@ -32,7 +32,7 @@ from posefield.relocalization.regressors.posenet import CompactPoseNet
 from posefield.relocalization.regressors.posenet12 import PoseNet
 from posefield.relocalization.regressors.posenet_stage import PoseNetStage
 from posefield.relocalization.regressors.registry import REGRESSORS, build_regressor
-from posefield.relocalization.regressors.regressor import PoseRegressor
+from posefield.relocalization.regressors.regressor import PoseRegressor, RegressorConfig
 from posefield.relocalization.regressors.stage import RegressorStage
 from posefield.relocalization.view_synthesis import ReferenceViews, synthesise_views
 
@@ -60,6 +60,33 @@ class RegressorSources:
     scene_scale: float
     others: dict[str, ReferenceViews]
     scene: str
+
+
+def check_scenes(config: RegressorConfig, scene: Scene, others: Sequence[Scene]) -> None:
+    """Refuse other scenes that the regressor could not learn, before anything is learned.
+
+    Raises:
+        LearningError: for a regressor of one scene, or scenes of the same name.
+        DataError: for a scene without photos to learn from.
+    """
+    if not others:
+        return
+    if not isinstance(config, MsTransformerConfig):
+        raise LearningError(
+            'Other scenes were given, but only the regressor ms-transformer tells scenes apart.'
+        )
+    names = [scene_name(one) for one in (scene, *others)]
+    for name in names:
+        if names.count(name) > 1:
+            raise LearningError(
+                f'{names.count(name)} scenes are named {name}; a network tells scenes apart by '
+                'the names of their folders.'
+            )
+    for other in others:
+        if not _posed_photos(other):
+            raise DataError(
+                f'{other.root} has no posed training photos, expected some to tell it apart.'
+            )
 
 
 def frame_views(
@@ -97,7 +124,7 @@ def other_views(scenes: Sequence[Scene], camera: Camera) -> dict[str, ReferenceV
     """Return the training views of other scenes, each in a field frame of its own cameras."""
     views = {}
     for scene in scenes:
-        frames = [frame for frame in scene.split('train') if frame.T_map_cam is not None]
+        frames = _posed_photos(scene)
         poses = np.stack([frame.T_map_cam for frame in frames])
         transform = SceneTransform.from_content(poses, np.zeros((0, 3)))
         views[scene_name(scene)] = frame_views(frames, camera, transform, poses)
@@ -110,11 +137,7 @@ def scene_name(scene: Scene) -> str:
 
 
 def learn_regressor(run: MappingRun, sources: RegressorSources) -> PoseRegressor:
-    """Return the trained regressor of the preset, frozen.
-
-    Raises:
-        LearningError: when other scenes are given to a regressor for one.
-    """
+    """Return the trained regressor of the preset, frozen."""
     network, stage = _stage(run, sources)
     run.train(stage, _length(run, sources))
     return network.eval().requires_grad_(False)
@@ -146,14 +169,14 @@ def coarse_errors(
     return float(rms[0]), float(rms[1])
 
 
+def _posed_photos(scene: Scene) -> list[Frame]:
+    return [frame for frame in scene.split('train') if frame.T_map_cam is not None]
+
+
 def _stage(run: MappingRun, sources: RegressorSources) -> tuple[PoseRegressor, Stage]:
     recipe, device = run.preset.regressor, run.device
     if isinstance(recipe.config, MsTransformerConfig):
         return _multi_scene_stage(run, sources)
-    if sources.others:
-        raise LearningError(
-            'Other scenes were given, but only the regressor ms-transformer tells scenes apart.'
-        )
     kind = next(k for k, r in REGRESSORS.items() if isinstance(recipe.config, r.config_type))
     if kind == CompactPoseNet.kind:
         with global_randomness(run.generator):
@@ -187,11 +210,6 @@ def _multi_scene_stage(
 ) -> tuple[PoseRegressor, MsTransformerStage]:
     recipe = run.preset.regressor
     views = {sources.scene: sources.photos, **sources.others}
-    if len(views) != 1 + len(sources.others):
-        raise LearningError(
-            f'Two scenes are named {sources.scene}; a network tells scenes apart by the names of '
-            'their folders.'
-        )
     config = replace(recipe.config, scenes=tuple(sorted(views)), scene=sources.scene)
     network = build_regressor(MsTransformer.kind, config, run.generator)
     return network, MsTransformerStage(network, views, recipe.stage, run.device)

@@ -27,12 +27,14 @@ from posefield.relocalization.map_bundle import MAP_KIND, Calibration, MapBundle
 from posefield.relocalization.map_field import (
     FieldLearner,
     FieldSources,
+    check_units,
     field_learner,
     map_transform,
     rendered_field,
 )
 from posefield.relocalization.map_regressor import (
     RegressorSources,
+    check_scenes,
     coarse_errors,
     frame_views,
     learn_regressor,
@@ -163,6 +165,8 @@ class _MapBuilder:
         self.scene = scene
         self.also = also
         self.device = run.device
+        check_units(run.preset, scene)
+        check_scenes(run.preset.regressor.config, scene, also)
         self.frames, self.keyframe_rows = self._chosen_frames()
 
     def build(self) -> MapBundle:
@@ -172,7 +176,7 @@ class _MapBuilder:
         views = [View(photo.sparse_camera, photo.T_map_cam) for photo in keyframe_photos]
         sparse = self._sparse(views, keyframe_photos)
         poses = np.stack([photo.T_map_cam for photo in photos])
-        transform = map_transform(self.run, self.scene.units, poses, sparse.points_N3)
+        transform = map_transform(self.preset, poses, sparse.points_N3)
         scale = viewing_distance(sparse, views, poses) * transform.scale
         learner = field_learner(
             self.run, FieldSources(self.frames, photos, self.keyframe_rows, sparse, transform)
@@ -182,9 +186,10 @@ class _MapBuilder:
         camera = reference_camera([p.training_camera for p in photos], REFERENCE_SHORT_SIDE)
         real = _reference_views(photos, transform, camera)
         rendered = self._synthesised(real, rendered_field(learner), transform, camera, scale)
-        regressor_camera = reference_camera(
-            [frame.camera for frame in self.frames], self.preset.regressor.short_side
-        )
+        short_side, regressor_camera = self.preset.regressor.short_side, camera
+        if short_side != REFERENCE_SHORT_SIDE:
+            cameras = [frame.camera for frame in self.frames]
+            regressor_camera = reference_camera(cameras, short_side)
         regressor = self._regressor(
             learner, transform, scale, photos, real, rendered, regressor_camera
         )

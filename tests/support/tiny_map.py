@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -10,10 +11,25 @@ import numpy as np
 
 from posefield.data.scene import Frame, Scene
 from posefield.fields.grid_field import GridFieldConfig
+from posefield.fields.mlp_field import MlpFieldConfig
+from posefield.learning.schedules import Cosine
 from posefield.relocalization.field_stage import FieldStageConfig
-from posefield.relocalization.photos import to_u8
-from posefield.relocalization.presets import PRESETS, MappingPreset, RegressorRecipe
+from posefield.relocalization.nefes_config import PUBLISHED_STAGES
+from posefield.relocalization.photos import WorkingSizes, to_u8
+from posefield.relocalization.presets import (
+    PRESETS,
+    MappingPreset,
+    NefesRecipe,
+    RegressorRecipe,
+)
+from posefield.relocalization.regressors.colour_jitter import ColourJitter
+from posefield.relocalization.regressors.dfnet import DFNetConfig
+from posefield.relocalization.regressors.dfnet_stage import DFNetStageConfig
+from posefield.relocalization.regressors.epoch_stage import EpochStageConfig
+from posefield.relocalization.regressors.ms_transformer import MsTransformerConfig
+from posefield.relocalization.regressors.ms_transformer_stage import MsTransformerStageConfig
 from posefield.relocalization.regressors.posenet import CompactPoseNetConfig
+from posefield.relocalization.regressors.posenet12 import PoseNetConfig
 from posefield.relocalization.regressors.stage import RegressorStageConfig
 from support.textured_room import TexturedRoom, look_at, pinhole
 
@@ -41,16 +57,85 @@ TINY = MappingPreset(
         RegressorStageConfig(batch=16),
     ),
 )
-
+# Still smaller, where all that counts is that the parts work together.
+TINIEST = replace(
+    TINY,
+    regressor_steps=1.0,
+    validation_photos=1,
+    sizes=WorkingSizes(sparse=72, keyframe=36, training=36, depth=18, field=18, labels=24),
+    field_stage=FieldStageConfig(colour_rays=64, depth_rays=16),
+)
+# Each kind of regressor, as small.
+REGRESSORS = {
+    'compact': TINY.regressor,
+    'posenet': RegressorRecipe(
+        PoseNetConfig('compact', 'random', hidden=16),
+        EpochStageConfig(learning_rate=3e-3),
+        24,
+    ),
+    'ms-transformer': RegressorRecipe(
+        MsTransformerConfig(
+            backbone='compact',
+            weights='random',
+            width=64,
+            heads=4,
+            hidden=16,
+            dropout=0.0,
+            translation_layers=1,
+            rotation_layers=1,
+            head_width=16,
+            image_side=36,
+            crop=32,
+        ),
+        MsTransformerStageConfig(
+            learning_rate=1e-3,
+            schedule=Cosine(0.05, 0.05),
+            rotation_weight=0.0,
+            jitter=ColourJitter(0.0, 0.0, 0.0, 0.0),
+        ),
+        36,
+    ),
+    'dfnet': RegressorRecipe(
+        DFNetConfig(channels=8, hidden=4, width_scale=0.07, weights='random'),
+        DFNetStageConfig(learning_rate=1e-2),
+        24,
+    ),
+}
+# The map of NeFeS: features, exposure and fusion around an MlpField.
+TINY_NEFES = replace(
+    TINIEST,
+    minutes=None,
+    features='dfnet',
+    regressor_steps=0.2,
+    field=MlpFieldConfig(
+        width=32,
+        depth=4,
+        skip=2,
+        position_levels=5,
+        direction_levels=2,
+        coarse_samples=8,
+        fine_samples=8,
+        features=8,
+    ),
+    regressor=REGRESSORS['dfnet'],
+    nefes=NefesRecipe(
+        stages=tuple(
+            replace(s, rays=64, patches=min(s.patches, 1), patch_size=8, learning_rate=3e-3)
+            for s in PUBLISHED_STAGES
+        )
+    ),
+    rungs=('regressor',),
+    refiner='nefes-a',
+)
 
 # Enough for poses to a per cent; so many steps give the same map on any machine.
 STEPS = 300
 
 
 @contextlib.contextmanager
-def tiny_preset() -> Iterator[str]:
+def tiny_preset(preset: MappingPreset = TINY) -> Iterator[str]:
     """Give the name of a preset that is small enough for tests, known inside this block."""
-    with mock.patch.dict(PRESETS, {PRESET: TINY}):
+    with mock.patch.dict(PRESETS, {PRESET: preset}):
         yield PRESET
 
 
@@ -73,15 +158,15 @@ def query_poses() -> np.ndarray:
     )
 
 
-def write_room(folder: Path, photos: int = 12) -> Scene:
-    """Write pictures of the room as a scene folder with splits train and test."""
+def write_room(folder: Path, photos: int = 12, room: TexturedRoom = ROOM) -> Scene:
+    """Write pictures of a room as a scene folder with splits train and test."""
     splits = {'train': photo_poses(photos), 'test': query_poses()}
     frames = []
     for split, poses in splits.items():
         for index, T_map_cam in enumerate(poses):
             path = folder / 'raw' / f'{split}_{index:02d}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = to_u8(ROOM.view(CAMERA, T_map_cam)[0])
+            image = to_u8(room.view(CAMERA, T_map_cam)[0])
             cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             frames.append(Frame(path.name, path, CAMERA, T_map_cam))
     scene = Scene(

@@ -1,5 +1,7 @@
 """The parts of the time, or of the steps, that the stages of a map get."""
 
+from dataclasses import replace
+
 import pytest
 
 from posefield.errors import LearningError
@@ -53,3 +55,13 @@ def test_minutes_and_steps_together_are_refused():
         MapBudget.of(PRESET, 2.0, 5)
     with pytest.raises(LearningError, match='found 0'):
         MapBudget.of(PRESET, None, 0)
+
+
+def test_the_published_length_is_left_to_the_stages():
+    """All but the compact features, which the paper does not have."""
+    budget = MapBudget.of(replace(PRESET, minutes=None), None, None)
+    assert budget.field(spent_s=1e6) == budget.regressor() == StageLength()
+    assert budget.features() == StageLength(steps=2000)
+    assert budget.synthesised() == 400
+    assert budget.to_dict() == {}
+    assert MapBudget.of(replace(PRESET, minutes=None), 1.0, None).regressor().seconds == 3.0
