@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from posefield.cli.app import main
+from posefield.cli.maps import BackboneName, FeaturesName, FieldName, Preset, RegressorName
 from posefield.data.scene import Frame, Scene
 from posefield.errors import LearningInterrupted
 from posefield.evaluation.metrics import recall
+from posefield.features.extractors import EXTRACTORS
 from posefield.geometry.camera import Camera
 from posefield.relocalization.map_bundle import camera_to_dict
+from posefield.relocalization.presets import FIELDS, PRESETS, PresetOptions
+from posefield.relocalization.regressors.backbones import BACKBONES
+from posefield.relocalization.regressors.registry import REGRESSORS
 from support.fake_localizer import FakeLocalizer, localization
 
 CAMERA = Camera(40, 30, 40.0, 40.0, 19.5, 14.5)
@@ -161,6 +166,10 @@ def test_errors_are_one_line_and_code_1(scene, localizer, capsys, options, messa
         ['map', 'evaluate', 'm', 's', '--perturb', 'far', '--init', 'perturb'],
         ['map', 'evaluate', 'm', 's', '--without', 'everything'],
         ['map', 'train', 's'],
+        ['map', 'train', 's', '--out', 'm', '--steps', '0'],
+        ['map', 'train', 's', '--out', 'm', '--regressor', 'crystal'],
+        ['map', 'train', 's', '--out', 'm', '--backbone', 'alexnet'],
+        ['map', 'train', 's', '--out', 'm', '--field', 'potato'],
         ['scene', 'import', 's', '--out', 'o', '--format', 'fax'],
         ['demo', 'flying'],
         ['nonsense'],
@@ -198,6 +207,73 @@ def test_training_hands_its_options_on(scene, tmp_path, monkeypatch):
     assert seen['steps'] is None
     assert main([*arguments[:-2], '--steps', '40', '--quiet']) == 0
     assert (seen['steps'], seen['minutes']) == (40, None)
+
+
+def test_training_hands_the_parts_of_a_map_on(scene, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        'posefield.relocalization.mapping.build_map', lambda *args, **kwargs: seen.update(kwargs)
+    )
+    others = []
+    for name in ('kitchen', 'office'):
+        Scene.load(scene).save(tmp_path / name)
+        others += ['--also', str(tmp_path / name)]
+    arguments = ['map', 'train', str(scene), '--out', 'm', '--preset', 'paper-small', '--quiet']
+    assert main([*arguments, '--steps', '3']) == 0
+    assert seen['options'] == PresetOptions() and seen['also'] == []
+    assert main(
+        [
+            *arguments, '--field', 'grid', '--features', 'compact',
+            '--regressor', 'ms-transformer', '--backbone', 'efficientnet_b0', '--learn-poses',
+            '--paper-scene', 'chess', *others,
+        ]
+    ) == 0  # fmt: skip
+    assert seen['options'] == PresetOptions(
+        field='grid',
+        features='compact',
+        regressor='ms-transformer',
+        backbone='efficientnet_b0',
+        learn_poses=True,
+        paper_scene='chess',
+    )
+    assert [other.root.name for other in seen['also']] == ['kitchen', 'office']
+
+
+@pytest.mark.parametrize(
+    ('choices', 'known'),
+    [
+        (Preset, {'auto', *PRESETS}),
+        (FieldName, FIELDS),
+        (RegressorName, REGRESSORS),
+        (BackboneName, BACKBONES),
+        (FeaturesName, {*EXTRACTORS, 'dfnet'}),
+    ],
+)
+def test_the_command_line_knows_all_parts_of_maps(choices, known):
+    assert {choice.value for choice in choices} == set(known)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--steps', '2', '--minutes', '1'], '1.0 minutes and 2 steps'),
+        (['--features', 'dfnet'], 'come with the regressor dfnet'),
+        (['--backbone', 'resnet34'], 'regressor that has its own'),
+        (['--learn-poses'], 'Poses are learned in the stages of NeFeS'),
+        (['--paper-scene', 'attic'], "no scene 'attic'"),
+        (['--also', 'SCENE'], 'only the regressor ms-transformer'),
+        (['--also', 'SCENE', '--regressor', 'ms-transformer'], '2 scenes are named scene'),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_at_once(
+    scene, tmp_path, capsys, options, message
+):
+    options = [str(scene) if option == 'SCENE' else option for option in options]
+    arguments = ['map', 'train', str(scene), '--out', str(tmp_path / 'map'), '--quiet']
+    assert main([*arguments, '--preset', 'cpu', '--device', 'cpu', *options]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0]
+    assert not list(tmp_path.glob('map*'))
 
 
 @pytest.mark.parametrize(
