@@ -32,13 +32,16 @@ def process_group(device: torch.device | str) -> Iterator[None]:
     """Join the processes that torchrun started, for the block; alone, do nothing.
 
     Args:
-        device: on a CUDA device NCCL is spoken, else gloo.
+        device: of this process; on a CUDA device NCCL is spoken, else gloo.
     """
     if int(os.environ.get('WORLD_SIZE', '1')) == 1 or is_active():
         yield
         return
-    backend = 'nccl' if torch.device(device).type == 'cuda' else 'gloo'
-    torch.distributed.init_process_group(backend)
+    device = torch.device(device)
+    if device.type == 'cuda':
+        torch.distributed.init_process_group('nccl', device_id=device)
+    else:
+        torch.distributed.init_process_group('gloo')
     try:
         yield
     finally:

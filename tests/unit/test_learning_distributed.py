@@ -137,6 +137,45 @@ def test_a_loss_of_one_process_that_is_not_finite_stops_both(outcomes):
         assert 'shard diverged: its loss is nan' in str(outcomes[f'nan.{rank}']['error'])
 
 
+@pytest.fixture
+def joined(monkeypatch) -> list:
+    """What process groups are made with and closed, without other processes."""
+    calls = []
+
+    def init(*arguments, **options):
+        calls.append((arguments, options))
+
+    monkeypatch.setattr(torch.distributed, 'init_process_group', init)
+    monkeypatch.setattr(torch.distributed, 'destroy_process_group', lambda: calls.append('closed'))
+    return calls
+
+
+def test_a_process_alone_joins_nothing(joined, monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    with distributed.process_group('cpu'):
+        distributed.wait_for_all()
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    with distributed.process_group('cuda'):
+        pass
+    assert joined == []
+
+
+def test_processes_on_the_cpu_speak_gloo_and_part_also_after_an_error(joined, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(LearningError), distributed.process_group(torch.device('cpu')):
+        assert joined == [(('gloo',), {})]
+        raise LearningError('The loss is nan.')
+    assert joined[1:] == ['closed']
+
+
+def test_processes_on_gpus_speak_nccl_each_for_its_own(joined, monkeypatch):
+    """A barrier that has to guess the GPU may wait for ever."""
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with distributed.process_group(torch.device('cuda', 1)):
+        pass
+    assert joined == [(('nccl',), {'device_id': torch.device('cuda', 1)}), 'closed']
+
+
 def test_one_process_needs_no_agreement():
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.grad = torch.tensor([1.0, 2.0])

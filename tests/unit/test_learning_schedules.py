@@ -77,6 +77,23 @@ def test_devices_with_gpus(monkeypatch):
         select_device('cuda:2')
 
 
+def test_each_process_of_torchrun_gets_its_own_gpu(monkeypatch):
+    _pretend(monkeypatch, 2)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    assert str(select_device('auto')) == str(select_device('cuda')) == 'cuda:1'
+    # Who names a GPU gets it, and who names none of them none.
+    assert str(select_device('cuda:0')) == 'cuda:0'
+    assert str(select_device('cpu')) == 'cpu'
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    assert str(select_device('auto')) == 'cuda:0'
+
+
+def test_processes_without_gpus_share_the_cpu(monkeypatch):
+    _pretend(monkeypatch, 0)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    assert str(select_device('auto')) == 'cpu'
+
+
 def test_devices_without_gpus(monkeypatch):
     _pretend(monkeypatch, 0)
     assert str(select_device('auto')) == str(select_device('cpu')) == 'cpu'
