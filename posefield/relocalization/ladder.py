@@ -109,7 +109,7 @@ class Ladder:
         watch = watch or Stopwatch()
         hypothesis = Hypothesis('prior', T_field_cam, T_field_cam)
         rounds = self.config.field.coarse + self.config.field.fine
-        hypothesis = self._refined(query, hypothesis, rounds, watch)
+        hypothesis = self._refined(query, hypothesis, rounds, NOTHING_HELD_OUT, watch)
         return self.finish(query, hypothesis, None, NOTHING_HELD_OUT, watch)
 
     def find_sparse(
@@ -139,7 +139,7 @@ class Ladder:
         config = self.config.field
         narrow = angle_deg < self.config.narrow_prior_deg
         rounds = config.fine if narrow else config.coarse + config.fine
-        hypothesis = self._refined(query, hypothesis, rounds, watch)
+        hypothesis = self._refined(query, hypothesis, rounds, held_out, watch)
         return self.finish(query, hypothesis, matches, held_out, watch)
 
     def _searched(self, query: Query, held_out: HeldOut, watch: Stopwatch) -> list[Hypothesis]:
@@ -147,11 +147,11 @@ class Ladder:
         with watch.time('hypotheses'):
             hypotheses = self._proposals(query, held_out)
         if len(hypotheses) > self.config.refined:
-            hypotheses = self._ranked(query, hypotheses, watch)[: self.config.refined]
+            hypotheses = self._ranked(query, hypotheses, held_out, watch)[: self.config.refined]
             rounds = self.config.field.fine
         else:
             rounds = self.config.field.coarse + self.config.field.fine
-        return [self._refined(query, h, rounds, watch) for h in hypotheses]
+        return [self._refined(query, h, rounds, held_out, watch) for h in hypotheses]
 
     def _proposals(self, query: Query, held_out: HeldOut) -> list[Hypothesis]:
         rungs = self.config.rungs
@@ -194,37 +194,42 @@ class Ladder:
         return self._enlarged_grids[short_side]
 
     def _ranked(
-        self, query: Query, hypotheses: list[Hypothesis], watch: Stopwatch
+        self,
+        query: Query,
+        hypotheses: list[Hypothesis],
+        held_out: HeldOut,
+        watch: Stopwatch,
     ) -> list[Hypothesis]:
         """Return hypotheses after the coarse rounds, the best fitting first."""
         if self.gradient is not None or 'field' not in self.config.rungs:
             with watch.time('check'):
-                costs = [self._check(query, h, NOTHING_HELD_OUT).cost for h in hypotheses]
+                costs = [self._check(query, h, held_out).cost for h in hypotheses]
             return [hypotheses[i] for i in np.argsort(costs, kind='stable')]
         ranked = []
         with watch.time('field'):
             for hypothesis in hypotheses:
                 coarse = self.config.field.coarse
-                refined = self._field_aligned(query, hypothesis, coarse)
+                refined = self._field_aligned(query, hypothesis, coarse, held_out)
                 cost = refined.cost + 0.5 * (1.0 - refined.overlap)
                 ranked.append((cost, self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)))
         return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
 
-    def _refined(self, query, hypothesis, rounds, watch) -> Hypothesis:
+    def _refined(self, query, hypothesis, rounds, held_out, watch) -> Hypothesis:
         """Move a hypothesis by gradients, or by rounds of field alignment, as configured."""
         if self.gradient is not None:
             with watch.time('gradient'):
                 refined = self.gradient.align(query, hypothesis.T_field_cam)
         elif 'field' in self.config.rungs:
             with watch.time('field'):
-                refined = self._field_aligned(query, hypothesis, rounds)
+                refined = self._field_aligned(query, hypothesis, rounds, held_out)
         else:
             return hypothesis
         return self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)
 
-    def _field_aligned(self, query, hypothesis, rounds) -> Refined:
-        blur = self.keyframes.blur_of(query.image, hypothesis.T_field_cam)
-        return self.field.align(query, hypothesis.T_field_cam, rounds, blur)
+    def _field_aligned(self, query, hypothesis, rounds, held_out) -> Refined:
+        T = hypothesis.T_field_cam
+        blur = self.keyframes.blur_of(query.image, T, held_out.keyframes)
+        return self.field.align(query, T, rounds, blur)
 
     def _check(self, query, hypothesis, held_out) -> PoseCheck:
         T = hypothesis.T_field_cam
