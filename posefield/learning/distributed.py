@@ -38,10 +38,13 @@ def process_group(device: torch.device | str) -> Iterator[None]:
         yield
         return
     device = torch.device(device)
-    if device.type == 'cuda':
-        torch.distributed.init_process_group('nccl', device_id=device)
-    else:
+    if device.type != 'cuda':
         torch.distributed.init_process_group('gloo')
+    elif device.index is None:
+        torch.distributed.init_process_group('nccl')
+    else:
+        # Else a barrier has to guess the GPU, and waits for ever where it guesses wrong.
+        torch.distributed.init_process_group('nccl', device_id=device)
     try:
         yield
     finally:

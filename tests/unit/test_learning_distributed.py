@@ -169,11 +169,13 @@ def test_processes_on_the_cpu_speak_gloo_and_part_also_after_an_error(joined, mo
 
 
 def test_processes_on_gpus_speak_nccl_each_for_its_own(joined, monkeypatch):
-    """A barrier that has to guess the GPU may wait for ever."""
     monkeypatch.setenv('WORLD_SIZE', '2')
     with distributed.process_group(torch.device('cuda', 1)):
         pass
     assert joined == [(('nccl',), {'device_id': torch.device('cuda', 1)}), 'closed']
+    with distributed.process_group('cuda'):
+        pass
+    assert joined[2:] == [(('nccl',), {}), 'closed']
 
 
 def test_one_process_needs_no_agreement():
