@@ -94,7 +94,8 @@ class MappingPreset:
         validation_photos: photos that calibrate covariances and scores.
         sizes, sparse, field, field_stage, features_stage, synthesis, regressor: settings of
             the parts.
-        small_regressors: whether regressors that take its place are those for laptops.
+        small_parts: whether fields and regressors that are chosen in place of these are those
+            for laptops.
         nefes: trains the field with features in the stages of NeFeS; None trains it for colours
             and depth, guided by the sparse points.
         rungs: that a localizer of the map uses by default.
@@ -122,7 +123,7 @@ class MappingPreset:
     features_stage: FeaturesStageConfig = FeaturesStageConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     regressor: RegressorRecipe = RegressorRecipe()
-    small_regressors: bool = False
+    small_parts: bool = False
     nefes: NefesRecipe | None = None
     rungs: tuple[str, ...] = RUNGS
     refiner: str | None = None
@@ -131,7 +132,7 @@ class MappingPreset:
     @property
     def regressors(self) -> Mapping[str, RegressorRecipe]:
         """Return what may take the regressor's place, by name."""
-        return SMALL_REGRESSOR_RECIPES if self.small_regressors else REGRESSOR_RECIPES
+        return SMALL_REGRESSOR_RECIPES if self.small_parts else REGRESSOR_RECIPES
 
     @property
     def feature_channels(self) -> int:
@@ -149,6 +150,8 @@ class MappingPreset:
         return FusionConfig(channels=self.feature_channels)
 
 
+# One step with the published field takes a laptop half a minute.
+SMALL_MLP_FIELD = MlpFieldConfig(width=64, depth=4, skip=2, coarse_samples=24, fine_samples=24)
 _SHORT_TRAINING = Cosine(final=0.02, warm_up=0.02)
 # What a laptop can train in minutes; the published networks take it days.
 SMALL_REGRESSOR_RECIPES = {
@@ -181,7 +184,7 @@ SMALL_REGRESSOR_RECIPES = {
 }
 
 PRESETS = {
-    'cpu': MappingPreset(small_regressors=True),
+    'cpu': MappingPreset(small_parts=True),
     'gpu': MappingPreset(
         max_photos=1000,
         max_keyframes=200,
@@ -211,9 +214,9 @@ PRESETS = {
         field_share=0.5,
         regressor_share=0.25,
         sizes=WorkingSizes(field=30, labels=60),
-        field=MlpFieldConfig(width=64, depth=4, skip=2, coarse_samples=24, fine_samples=24),
+        field=SMALL_MLP_FIELD,
         regressor=SMALL_REGRESSOR_RECIPES['dfnet'],
-        small_regressors=True,
+        small_parts=True,
         nefes=NefesRecipe(),
         rungs=('regressor',),
         refiner='nefes-a',
@@ -309,9 +312,11 @@ class PresetOptions:
                 raise LearningError(
                     f'Unknown field {self.field!r}, expected one of {", ".join(FIELDS)}.'
                 )
-            chosen = MlpFieldConfig if self.field == 'mlp' else GridFieldConfig
-            if not isinstance(preset.field, chosen):
-                preset = replace(preset, field=chosen())
+            chosen: GridFieldConfig | MlpFieldConfig = GridFieldConfig()
+            if self.field == 'mlp':
+                chosen = SMALL_MLP_FIELD if preset.small_parts else MlpFieldConfig()
+            if not isinstance(preset.field, type(chosen)):
+                preset = replace(preset, field=chosen)
             if self.field == 'mlp' and preset.nefes is None:
                 preset = replace(preset, nefes=NefesRecipe())
         channels = 0 if preset.nefes is None else preset.feature_channels

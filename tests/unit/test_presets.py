@@ -12,6 +12,7 @@ from posefield.fields.mlp_field import MlpFieldConfig
 from posefield.relocalization.presets import (
     PRESETS,
     REGRESSOR_RECIPES,
+    SMALL_MLP_FIELD,
     SMALL_REGRESSOR_RECIPES,
     NefesRecipe,
     PresetOptions,
@@ -98,12 +99,13 @@ def test_backbones_of_the_regressors_that_have_a_choice(backbone):
             assert config.hidden == (2048 if backbone == 'resnet34' else 0)
 
 
-def test_an_mlp_field_brings_the_stages_of_nefes():
-    applied = PresetOptions(field='mlp').applied(PRESETS['cpu'])
+@pytest.mark.parametrize(('name', 'field'), [('cpu', SMALL_MLP_FIELD), ('gpu', MlpFieldConfig())])
+def test_an_mlp_field_brings_the_stages_of_nefes(name, field):
+    applied = PresetOptions(field='mlp').applied(PRESETS[name])
     channels = GradientFeatures().channels
-    assert applied.field == MlpFieldConfig(features=channels)
+    assert applied.field == replace(field, features=channels)
     assert applied.nefes == NefesRecipe() and applied.fusion == FusionConfig(channels=channels)
-    assert applied.rungs == PRESETS['cpu'].rungs
+    assert applied.rungs == PRESETS[name].rungs
 
 
 def test_a_grid_field_can_be_trained_as_nefes_is():
