@@ -94,6 +94,7 @@ def outer_bound(
         [torch.zeros_like(proposal_weights[:, :1]), torch.cumsum(proposal_weights, dim=1)], dim=1
     )
     last = proposal_weights.shape[1]
+    proposal_edges = proposal_edges.contiguous()
     low = torch.searchsorted(proposal_edges, edges[:, :-1].contiguous(), right=True) - 1
     high = torch.searchsorted(proposal_edges, edges[:, 1:].contiguous(), right=False)
     low, high = low.clamp(0, last), high.clamp(0, last)

@@ -53,7 +53,7 @@ def test_a_map_of_a_few_steps_finds_held_out_views(room, learned, tmp_path):
     assert recall(metrics, 0.02, 1.0, relative=True) >= 0.8
     assert metrics['false_accept_share'] == 0.0
     report = (tmp_path / 'report' / 'report.html').read_text()
-    assert report.count('data:image/png;base64,') == 13
+    assert report.count('data:image/png;base64,') == 14
 
 
 def test_localize_prints_the_poses_of_photos(room, learned):
