@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from posefield.errors import DataError
+from posefield.features.blur import line_kernel
 from posefield.geometry.camera import Camera
 
 REFERENCE_SHORT_SIDE = 240
@@ -29,13 +30,7 @@ def _motion_blur(
     """Average along a line of random direction."""
     length = length * _scale(image)
     angle = generator.uniform(0.0, math.pi)
-    radius = math.ceil(length / 2)
-    offsets = np.arange(-radius, radius + 1)
-    x, y = np.meshgrid(offsets, offsets)
-    along = x * math.cos(angle) + y * math.sin(angle)
-    across = -x * math.sin(angle) + y * math.cos(angle)
-    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(across), 0, 1)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
+    kernel = line_kernel(length, angle)
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), camera
 
 
