@@ -1,9 +1,7 @@
 """Maps with each kind of regressor, and maps of NeFeS: learned, saved, loaded, used."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-import threading
 from unittest import mock
 
 import numpy as np
@@ -24,6 +22,7 @@ from posefield.relocalization.reference_view import reference_camera
 from posefield.relocalization.refiners.gradient_config import gradient_config
 from posefield.relocalization.refiners.synthesis import LearnedSynthesis, synthesis_of
 from posefield.storage import load_tensors
+from support.recorder import Recorder
 from support.textured_room import TexturedRoom
 from support.tiny_map import (
     CAMERA,
@@ -51,32 +50,6 @@ class RedRoom(TexturedRoom):
 ELSEWHERE = RedRoom(seed=5, finest=1.0)
 
 
-class Watcher:
-    """Progress that keeps the metrics of the stages, and may stop the learning in one of them."""
-
-    def __init__(self, stage: str = '', fraction: float = 2.0):
-        self.stop = threading.Event()
-        self.metrics: dict[str, list[Mapping[str, float]]] = {}
-        self._stage, self._fraction = stage, fraction
-
-    def start(self, stage: str, total_fraction_known: bool) -> None:
-        pass
-
-    def update(
-        self,
-        stage: str,
-        fraction: float,
-        metrics: Mapping[str, float],
-        seconds_left: float | None,
-    ) -> None:
-        self.metrics.setdefault(stage, []).append(dict(metrics))
-        if stage == self._stage and fraction >= self._fraction:
-            self.stop.set()
-
-    def close(self) -> None:
-        pass
-
-
 def learn(scene: Scene, out: Path, preset: MappingPreset, **options) -> MapBundle:
     with tiny_preset(preset) as name:
         return build_map(scene, name, out, device='cpu', **options)
@@ -98,9 +71,9 @@ def elsewhere(tmp_path_factory) -> Scene:
 
 
 @pytest.fixture(scope='module', params=REGRESSORS)
-def learned(request, scene, elsewhere, tmp_path_factory) -> tuple[str, Path, MapBundle, Watcher]:
+def learned(request, scene, elsewhere, tmp_path_factory) -> tuple[str, Path, MapBundle, Recorder]:
     """A kind of regressor, the folder of a map with it, the map as it was learned, and how."""
-    kind, watcher = request.param, Watcher()
+    kind, watcher = request.param, Recorder()
     several = kind == 'ms-transformer'
     folder = tmp_path_factory.mktemp('maps') / kind
     bundle = learn(
@@ -159,7 +132,7 @@ def test_a_map_offers_no_regressed_pose_for_an_image_of_another_scene(learned):
 
 
 def test_other_scenes_are_refused_before_anything_is_learned(scene, elsewhere, tmp_path):
-    watcher = Watcher()
+    watcher = Recorder()
     several = replace(TINIEST, regressor=REGRESSORS['ms-transformer'])
     with pytest.raises(LearningError, match='only the regressor ms-transformer'):
         learn(scene, tmp_path / 'map', TINIEST, steps=1, also=[elsewhere], progress=watcher)
@@ -212,9 +185,9 @@ def test_a_regressor_keeps_what_is_best_on_the_val_split(scene, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def nefes_map(scene, tmp_path_factory) -> tuple[Path, MapBundle, Watcher]:
+def nefes_map(scene, tmp_path_factory) -> tuple[Path, MapBundle, Recorder]:
     """The folder of a small map of NeFeS, the map as it was learned, and how it went."""
-    folder, watcher = tmp_path_factory.mktemp('nefes') / 'map', Watcher()
+    folder, watcher = tmp_path_factory.mktemp('nefes') / 'map', Recorder()
     return folder, learn(scene, folder, TINY_NEFES, steps=STEPS, progress=watcher), watcher
 
 
@@ -315,11 +288,11 @@ def test_features_of_a_map_of_nefes_are_those_that_its_field_renders(nefes_map):
 
 def test_a_stop_in_the_last_stage_costs_nothing(nefes_map, scene, tmp_path):
     folder, _, _ = nefes_map
-    watcher, out = Watcher('fusion', 0.0), tmp_path / 'map'
+    watcher, out = Recorder('fusion', 0.0), tmp_path / 'map'
     with pytest.raises(LearningInterrupted, match='fusion'):
         learn(scene, out, TINY_NEFES, steps=STEPS, progress=watcher, stop=watcher.stop)
     assert not out.exists()
-    resumed = Watcher()
+    resumed = Recorder()
     learn(scene, out, TINY_NEFES, steps=STEPS, resume=True, progress=resumed)
     # What was finished is not learned again, but told once.
     assert [len(resumed.metrics[name]) for name in ('photometric', 'regressor', 'feature')] == [
@@ -370,7 +343,7 @@ def test_the_settings_of_a_scene_of_the_paper_take_the_place_of_ours(scene, tmp_
 
 
 def test_the_settings_of_a_scene_of_the_paper_need_metres(scene, tmp_path):
-    watcher = Watcher()
+    watcher = Recorder()
     with pytest.raises(DataError, match='chess are for metres, found .* in arbitrary units'):
         learn(
             replace(scene, units='arbitrary'), tmp_path / 'map', TINY_NEFES, steps=3,

@@ -1,6 +1,5 @@
 """Learning a map: what it needs, and that stopping it loses nothing."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -8,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import cv2
@@ -22,6 +20,7 @@ from posefield.relocalization.localizer import Localizer
 from posefield.relocalization.mapping import build_map
 from posefield.relocalization.presets import PresetOptions
 from posefield.storage import load_tensors
+from support.recorder import Recorder
 from support.tiny_map import CAMERA, ROOM, photo_poses, query_poses, tiny_preset, write_room
 
 
@@ -37,32 +36,6 @@ def only(scene: Scene, names: tuple[str, ...], posed: bool = True) -> Scene:
         for frame in scene.frames
     )
     return replace(scene, frames=frames, splits={'train': names})
-
-
-class Recorder:
-    """Progress that keeps what it is told, and may stop the learning at a point of a stage."""
-
-    def __init__(self, stage: str = '', fraction: float = 2.0):
-        self.stop = threading.Event()
-        self.seen: list[tuple[str, float]] = []
-        self._stage, self._fraction = stage, fraction
-
-    def start(self, stage: str, total_fraction_known: bool) -> None:
-        pass
-
-    def update(
-        self,
-        stage: str,
-        fraction: float,
-        metrics: Mapping[str, float],
-        seconds_left: float | None,
-    ) -> None:
-        self.seen.append((stage, fraction))
-        if stage == self._stage and fraction >= self._fraction:
-            self.stop.set()
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope='module')
