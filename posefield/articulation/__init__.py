@@ -1,0 +1,1 @@
+"""Parts and joints of moving things, from multi-view video."""
