@@ -29,5 +29,9 @@ class LearningInterrupted(LearningError):
     """Learning was stopped on request; a checkpoint is on disk and can be resumed."""
 
 
+class ArticulationError(PosefieldError):
+    """Parts, joints or positions that do not make an articulated object."""
+
+
 class LocalizationError(PosefieldError):
     """No pose can be given for an image at all."""
