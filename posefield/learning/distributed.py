@@ -112,6 +112,15 @@ def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
     return dict(zip(names, (message / world_size()).tolist(), strict=True))
 
 
+def mean_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a tensor over the processes, where it is."""
+    if not is_active():
+        return tensor
+    total = tensor.clone()
+    torch.distributed.all_reduce(total)
+    return total / world_size()
+
+
 def gather(tensor: torch.Tensor, device: torch.device) -> list[torch.Tensor]:
     """Return the tensors of all processes, on the CPU; all have the same shape."""
     if not is_active():
