@@ -73,8 +73,8 @@ def test_a_network_gives_rigid_poses_near_the_origin_by_its_seed():
     assert T[..., :3, 3].abs().max() < 0.2
     # Neighbouring frames have nearly the same poses.
     steps = network.all_frames().diff(dim=0)
-    assert steps.abs().mean() < 0.02
-    assert steps[..., :3, 3].abs().max() < 0.02
+    assert steps.abs().mean() < 0.1
+    assert steps[..., :3, 3].abs().max() < 0.05
     again = PoseNetwork(20, 300, 30, generator=torch.Generator().manual_seed(0))
     other = PoseNetwork(20, 300, 30, generator=torch.Generator().manual_seed(1))
     assert torch.equal(again(torch.tensor([5])), network(torch.tensor([5])))
