@@ -12,9 +12,8 @@ import numpy as np
 from posefield.data import room_textures as textures
 from posefield.data.image_files import write_rgb
 from posefield.data.room_meshes import Mesh, ball, box, cylinder, grid
-from posefield.errors import DataError
+from posefield.data.tiny_renderer import import_pybullet, projection_matrix, view_matrix
 from posefield.geometry.camera import Camera
-from posefield.geometry.poses import invert
 
 ROOM_XYZ = np.array([5.0, 4.0, 2.6])
 NEAR, FAR = 0.05, 12.0
@@ -36,7 +35,7 @@ class SimulatedRoom:
     """
 
     def __init__(self, seed: int = 0):
-        self._bullet = _import_pybullet()
+        self._bullet = import_pybullet()
         self._rng = np.random.default_rng(seed)
         self._client: int | None = None
 
@@ -66,12 +65,11 @@ class SimulatedRoom:
             0 where a pixel covers an edge between two things.
         """
         fine = camera.resized(camera.width * SUPERSAMPLING, camera.height * SUPERSAMPLING)
-        flip = np.diag([1.0, -1.0, -1.0, 1.0])
         _, _, rgba, buffer, _ = self._bullet.getCameraImage(
             fine.width,
             fine.height,
-            viewMatrix=(flip @ invert(T_map_cam)).T.ravel().tolist(),
-            projectionMatrix=_projection(fine).T.ravel().tolist(),
+            viewMatrix=view_matrix(T_map_cam),
+            projectionMatrix=projection_matrix(fine, NEAR, FAR),
             lightDirection=[0.35, -0.5, 0.8],
             lightColor=[1.0, 0.98, 0.94],
             lightAmbientCoeff=0.72,
@@ -295,35 +293,8 @@ class SimulatedRoom:
         self._add(ball(0.16, 0.32), textures.tiles(rng, 128, 256, 10), self._shift(0.95, 0.75))
 
 
-def _import_pybullet():
-    try:
-        import pybullet
-    except ImportError as error:
-        raise DataError(
-            'Simulating needs PyBullet, which is not installed: pip install "posefield[sim]".'
-        ) from error
-    return pybullet
-
-
 def _pixels(metres: float) -> int:
     return round(metres * PIXELS_PER_METRE)
-
-
-def _projection(camera: Camera) -> np.ndarray:
-    """Return the OpenGL projection of a camera for TinyRenderer, (4, 4).
-
-    TinyRenderer samples a pixel at its corner that is left in x and lower in y, where OpenGL
-    samples its centre: the principal point takes the place of that half pixel.
-    """
-    P = np.zeros((4, 4))
-    P[0, 0] = 2.0 * camera.fx / camera.width
-    P[1, 1] = 2.0 * camera.fy / camera.height
-    P[0, 2] = 1.0 - 2.0 * camera.cx / camera.width
-    P[1, 2] = 2.0 * (camera.cy + 1.0) / camera.height - 1.0
-    P[2, 2] = -(FAR + NEAR) / (FAR - NEAR)
-    P[2, 3] = -2.0 * FAR * NEAR / (FAR - NEAR)
-    P[3, 2] = -1.0
-    return P
 
 
 def _downsample_depth(depth: np.ndarray) -> np.ndarray:

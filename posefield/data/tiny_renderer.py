@@ -1,0 +1,48 @@
+"""PyBullet's software renderer with exact cameras; small, because worker processes import it."""
+
+import numpy as np
+
+from posefield.errors import DataError
+from posefield.geometry.camera import Camera
+
+
+def import_pybullet():
+    """Return the module `pybullet`.
+
+    Raises:
+        DataError: when it is not installed.
+    """
+    try:
+        import pybullet
+    except ImportError as error:
+        raise DataError(
+            'Simulating needs PyBullet, which is not installed: pip install "posefield[sim]".'
+        ) from error
+    return pybullet
+
+
+def view_matrix(T_world_cam: np.ndarray) -> list[float]:
+    """Return the OpenGL view matrix, column by column, of a pose (4, 4) with optical axes."""
+    flip = np.diag([1.0, -1.0, -1.0, 1.0])
+    return (flip @ np.linalg.inv(T_world_cam)).T.ravel().tolist()
+
+
+def projection_matrix(camera: Camera, near: float, far: float) -> list[float]:
+    """Return the OpenGL projection of a pinhole camera for TinyRenderer, column by column.
+
+    TinyRenderer samples a pixel at its corner that is left in x and lower in y, where OpenGL
+    samples its centre: the principal point takes the place of that half pixel.
+
+    Args:
+        camera: at the size of the picture to be drawn.
+        near, far: what is nearer or farther along the optical axis is not drawn.
+    """
+    P = np.zeros((4, 4))
+    P[0, 0] = 2.0 * camera.fx / camera.width
+    P[1, 1] = 2.0 * camera.fy / camera.height
+    P[0, 2] = 1.0 - 2.0 * camera.cx / camera.width
+    P[1, 2] = 2.0 * (camera.cy + 1.0) / camera.height - 1.0
+    P[2, 2] = -(far + near) / (far - near)
+    P[2, 3] = -2.0 * far * near / (far - near)
+    P[3, 2] = -1.0
+    return P.T.ravel().tolist()
