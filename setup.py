@@ -44,6 +44,7 @@ setup(
     package_data={f'{NAME}.nodes': ['fastdds.xml']},
     zip_safe=False,
     install_requires=[
+        'fast-simplification',
         'matplotlib',
         'numpy',
         'opencv-python>=4.8,<5',
@@ -53,16 +54,18 @@ setup(
         'roma',
         'rosbags>=0.10',
         'safetensors',
+        'scikit-image>=0.19',
         'scipy',
         'torch>=2.4',
         'transforms3d',
+        'trimesh>=4.5',
         'typer',
     ],
     extras_require={
         'backbones': ['torchvision'],
         'bench': PEERS,
         'sim': SIM,
-        'test': ['hypothesis', 'pytest', 'ruff', 'scikit-image', *PEERS, *SIM],
+        'test': ['hypothesis', 'pytest', 'ruff', 'yourdfpy', *PEERS, *SIM],
         'view': ['rerun-sdk'],
     },
     entry_points={

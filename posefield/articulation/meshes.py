@@ -1,0 +1,193 @@
+"""Coloured triangle meshes of surfaces: marching cubes, decimation, OBJ files.
+
+An OBJ file carries its colours twice: at its vertices, for mesh tools, and as a texture, since
+RViz, PyBullet and Gazebo show no others.  Each vertex has one place in the texture, which maps a
+plane through the colours of the mesh; so vertices stay shared and colours blend as they should.
+"""
+
+from dataclasses import dataclass
+import io
+import logging
+
+import numpy as np
+from PIL import Image
+from skimage import measure
+import trimesh
+
+from posefield.articulation.link_geometry import LinkGeometry, PointFunction
+from posefield.errors import ArticulationError
+
+logger = logging.getLogger(__name__)
+
+POINTS_AT_ONCE = 65536
+# Pieces of a surface that have less than this share of its area are specks, not parts of it.
+SPECK = 0.01
+TEXTURE_SIZE = 128
+
+
+@dataclass(frozen=True)
+class ColouredMesh:
+    """Triangles, counter-clockwise seen from outside.
+
+    Attributes:
+        vertices_V3: unit of length and frame of the link.
+        faces_F3: indices of vertices.
+        colours_V3: RGB in [0, 1].
+    """
+
+    vertices_V3: np.ndarray
+    faces_F3: np.ndarray
+    colours_V3: np.ndarray
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """Return the triangles, without colours, to compute with."""
+        return trimesh.Trimesh(self.vertices_V3, self.faces_F3, process=False)
+
+
+def marching_cubes(
+    distances: PointFunction, bounds_23: np.ndarray, cells: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return vertices (V, 3) and faces (F, 3) of the closed surface at distance 0.
+
+    The outside of the box counts as outside of the surface, which is closed there if it is cut.
+
+    Args:
+        distances: signed distance of points (N, 3) in the frame of the box.
+        bounds_23: lowest and highest corner of the box.
+        cells: along its longest side; the others get cells of the same size.
+
+    Returns:
+        None where no point of the grid is inside.
+    """
+    extent_3 = bounds_23[1] - bounds_23[0]
+    cell = extent_3.max() / cells
+    counts_3 = np.ceil(extent_3 / cell).astype(int) + 1
+    # The grid lies in the middle of the box; a layer of outside points comes around it.
+    origin_3 = bounds_23.mean(0) - cell * (counts_3 - 1) / 2
+    steps = np.meshgrid(*(np.arange(count) for count in counts_3), indexing='ij')
+    points_N3 = origin_3 + cell * np.stack(steps, axis=-1).reshape(-1, 3)
+    values_N = in_chunks(distances, points_N3)
+    if not np.isfinite(values_N).all():
+        raise ArticulationError('A signed distance must be finite, found NaN or infinity.')
+    if not (values_N < 0).any():
+        return None
+    values_XYZ = np.pad(values_N.reshape(counts_3), 1, constant_values=cell)
+    vertices_V3, faces_F3, _, _ = measure.marching_cubes(
+        values_XYZ, 0.0, spacing=(cell,) * 3, gradient_direction='descent'
+    )
+    return vertices_V3 + origin_3 - cell, faces_F3
+
+
+def in_chunks(function: PointFunction, points_N3: np.ndarray) -> np.ndarray:
+    """Return a function of many points, computed for some at once."""
+    starts = range(0, len(points_N3), POINTS_AT_ONCE)
+    return np.concatenate([function(points_N3[i : i + POINTS_AT_ONCE]) for i in starts])
+
+
+def link_mesh(geometry: LinkGeometry, cells: int, max_faces: int) -> ColouredMesh:
+    """Return the visible surface of a link that has parts.
+
+    Args:
+        geometry: where its surface is nowhere inside the grid, its ellipsoids are meshed.
+        cells: of marching cubes, along the longest side of the link.
+        max_faces: the mesh is decimated to at most this many.
+
+    Raises:
+        ArticulationError: when the ellipsoids are too flat for the grid, too.
+    """
+    bounds_23 = geometry.bounds_23()
+    surface = geometry.surface or geometry.ellipsoid_surface()
+    triangles = marching_cubes(surface.distances, bounds_23, cells)
+    if triangles is None and geometry.surface is not None:
+        logger.warning('A link has no surface inside its ellipsoids, which are meshed instead.')
+        surface = geometry.ellipsoid_surface()
+        triangles = marching_cubes(surface.distances, bounds_23, cells)
+    if triangles is None:
+        raise ArticulationError(
+            f'The ellipsoids of a link are thinner than a cell of its grid, found radii '
+            f'{geometry.ellipsoids[0].radii_3.tolist()} and {cells} cells, expected more cells.'
+        )
+    mesh = decimated(without_specks(trimesh.Trimesh(*triangles)), max_faces)
+    colours_V3 = np.clip(in_chunks(surface.colours, mesh.vertices), 0.0, 1.0)
+    return ColouredMesh(np.asarray(mesh.vertices), np.asarray(mesh.faces), colours_V3)
+
+
+def without_specks(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Return the pieces of a mesh that have a share of its area; without cavities in them."""
+    pieces = trimesh.graph.connected_components(
+        mesh.face_adjacency, nodes=np.arange(len(mesh.faces))
+    )
+    kept = [
+        piece for piece in pieces if mesh.area_faces[piece].sum() >= SPECK * mesh.area_faces.sum()
+    ]
+    return mesh.submesh(kept, append=True, repair=False)
+
+
+def decimated(mesh: trimesh.Trimesh, max_faces: int) -> trimesh.Trimesh:
+    """Return a mesh of at most this many faces, by collapsing edges with the least error."""
+    if len(mesh.faces) <= max_faces:
+        return mesh
+    return mesh.simplify_quadric_decimation(face_count=max_faces)
+
+
+def unit_sphere_mesh(subdivisions: int = 2) -> trimesh.Trimesh:
+    """Return a polyhedron around the unit sphere, whose faces touch it.
+
+    Scaled by the radii of an ellipsoid it contains the ellipsoid.
+    """
+    sphere = trimesh.creation.icosphere(subdivisions=subdivisions)
+    distances_F = np.einsum('fi,fi->f', sphere.face_normals, sphere.triangles_center)
+    return trimesh.Trimesh(sphere.vertices / distances_F.min(), sphere.faces)
+
+
+def colour_texture(colours_V3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a texture and where in it each colour is found.
+
+    The texture maps the plane that fits the colours best.
+
+    Args:
+        colours_V3: RGB in [0, 1].
+
+    Returns:
+        image (TEXTURE_SIZE, TEXTURE_SIZE, 3) uint8, and uv_V2 in (0, 1), from its lower left.
+    """
+    mean_3 = colours_V3.mean(0)
+    directions_23 = np.linalg.svd(colours_V3 - mean_3, full_matrices=False)[2][:2]
+    plane_V2 = (colours_V3 - mean_3) @ directions_23.T
+    low_2, high_2 = plane_V2.min(0), plane_V2.max(0)
+    span_2 = np.maximum(high_2 - low_2, 1e-6)
+    # The extreme colours lie at the centres of the outermost pixels.
+    uv_V2 = ((plane_V2 - low_2) / span_2 * (TEXTURE_SIZE - 1) + 0.5) / TEXTURE_SIZE
+    steps = np.linspace(0.0, 1.0, TEXTURE_SIZE)
+    u, v = np.meshgrid(steps, steps[::-1])
+    plane_HW2 = low_2 + np.stack([u, v], axis=-1) * span_2
+    image = np.clip(mean_3 + plane_HW2 @ directions_23, 0.0, 1.0)
+    return np.round(255.0 * image).astype(np.uint8), uv_V2
+
+
+def plain_obj(mesh: trimesh.Trimesh) -> bytes:
+    """Return an OBJ file without colours."""
+    lines = ['v ' + ' '.join(f'{x:.6g}' for x in row) for row in mesh.vertices]
+    lines += ['f ' + ' '.join(str(i) for i in face) for face in mesh.faces + 1]
+    return ('\n'.join(lines) + '\n').encode()
+
+
+def coloured_obj(mesh: ColouredMesh, name: str) -> dict[str, bytes]:
+    """Return the files `<name>.obj`, `.mtl` and `.png` of a mesh, by file name."""
+    image, uv_V2 = colour_texture(mesh.colours_V3)
+    normals_V3 = mesh.to_trimesh().vertex_normals
+    coloured_V6 = np.hstack([mesh.vertices_V3, mesh.colours_V3])
+    lines = [f'mtllib {name}.mtl', f'o {name}']
+    lines += ['v ' + ' '.join(f'{x:.6g}' for x in row) for row in coloured_V6]
+    lines += ['vt ' + ' '.join(f'{x:.6f}' for x in row) for row in uv_V2]
+    lines += ['vn ' + ' '.join(f'{x:.4f}' for x in row) for row in normals_V3]
+    lines += [f'usemtl {name}']
+    lines += ['f ' + ' '.join(f'{i}/{i}/{i}' for i in face) for face in mesh.faces_F3 + 1]
+    material = f'newmtl {name}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Kd {name}.png\n'
+    picture = io.BytesIO()
+    Image.fromarray(image).save(picture, format='PNG')
+    return {
+        f'{name}.obj': ('\n'.join(lines) + '\n').encode(),
+        f'{name}.mtl': material.encode(),
+        f'{name}.png': picture.getvalue(),
+    }
