@@ -114,9 +114,11 @@ def true_groups(truth: ArticulationTruth, tracks: Sequence[JointTrack]) -> LinkG
 class LinkScorer:
     """Adds up how found links cover true ones, image by image."""
 
-    def __init__(self, skeleton: Skeleton, truth: ArticulationTruth, tracks: Sequence[JointTrack]):
-        """Take both trees; tracks are of `true_tracks`."""
+    def __init__(self, skeleton: Skeleton, truth: ArticulationTruth, frames: Sequence[int]):
+        """Take both trees; true joints that did not move in these frames part no links."""
+        tracks = true_tracks(truth, frames)
         self.found, self.true = found_groups(skeleton), true_groups(truth, tracks)
+        self.images = 0
         parts = max((part for link in skeleton.links for part in link.parts), default=-1) + 1
         # One more entry each, which is where the background's index of -1 leads.
         self._group_of_part = np.full(parts + 1, -1)
@@ -128,6 +130,7 @@ class LinkScorer:
 
     def add(self, parts_HW: np.ndarray, links_HW: np.ndarray) -> None:
         """Count an image: rendered parts and true links, -1 is the background in both."""
+        self.images += 1
         self.counts_GH += overlap_counts(
             self._group_of_part[parts_HW],
             self._group_of_link[links_HW],

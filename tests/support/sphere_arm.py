@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from posefield.articulation.kinematics import Joint, Link, Skeleton
 from posefield.data.articulation_truth import ArticulationTruth, TrueJoint
+from posefield.data.multiview import Multiview, MultiviewWriter
+from posefield.data.rig_camera import RigCamera
 from posefield.evaluation.articulation_truth_scores import FoundMotion, part_points
 from posefield.geometry.camera import Camera
 
@@ -139,3 +143,71 @@ def without_motion_of(name: str, arm: FoundMotion) -> FoundMotion:
     return replace(
         arm, skeleton=replace(arm.skeleton, joints=joints), positions_FD=arm.positions_FD[:, kept]
     )
+
+
+class ArmModel:
+    """A model as `posefield.evaluation.evaluate_articulation` takes one, of a found motion."""
+
+    def __init__(self, found: FoundMotion, background: float = 1.0):
+        self.motion, self.structure, self.frames = found, found.skeleton, found.frames
+        self.radii_P3 = np.full((6, 3), BALL)
+        self.info = {'seconds_to_learn': 12.5, 'preset': 'cpu'}
+        self._background = background
+        T_world_link = self.structure.forward(found.positions_FD, found.T_world_root_F44)
+        self._link_of_part = np.zeros(6, int)
+        for index, link in enumerate(self.structure.links):
+            self._link_of_part[list(link.parts)] = index
+        T_link_world = np.linalg.inv(T_world_link[0, self._link_of_part])
+        self._T_link_part = T_link_world @ found.T_world_part_FP44[0]
+
+    def joint_positions(self, frame: int) -> np.ndarray:
+        return self.motion.positions_FD[self.frames.index(frame)]
+
+    def root_pose(self, frame: int) -> np.ndarray:
+        return self.motion.T_world_root_F44[self.frames.index(frame)]
+
+    def part_poses(self, frame: int) -> np.ndarray:
+        return self.motion.T_world_part_FP44[self.frames.index(frame)]
+
+    def repose(self, joint_positions: np.ndarray, T_world_root: np.ndarray) -> np.ndarray:
+        T_world_link = self.structure.forward(joint_positions, T_world_root)
+        return T_world_link[self._link_of_part] @ self._T_link_part
+
+    def render(self, camera, T_world_cam, T_world_part_P44) -> BallRender:
+        return render_balls(camera, T_world_cam, T_world_part_P44[:, :3, 3], self._background)
+
+
+def record(folder: Path, *, held_out_views: int = 1, held_out_frames: int = 6) -> Multiview:
+    """Write a recording of the arm: two cameras to learn from, truth and segmentation."""
+    count = 2 + held_out_views
+    cameras = [
+        RigCamera(
+            f'cam{view}', Camera(40, 30, 40, 40, 19.5, 14.5), looking_in(view, count), view > 1
+        )
+        for view in range(count)
+    ]
+    model, links = ArmModel(motion()), np.array([0, 0, 1, 1, 2, 2, -1])
+    with MultiviewWriter(folder, cameras) as writer:
+        for view, rig in enumerate(cameras):
+            for frame in range(FRAMES):
+                seen = model.render(rig.camera, rig.T_world_cam, model.part_poses(frame))
+                image = np.round(255 * seen.colours_HW3).astype(np.uint8)
+                writer.add(view, frame, image, (seen.opacities_HW > 0.5).astype(np.uint8))
+                path = writer.folder / 'segmentation' / rig.name / f'{frame:06d}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), (links[seen.parts_HW] + 1).astype(np.uint8))
+        truth().save(writer.folder / 'truth.json')
+        return writer.finish(np.arange(FRAMES) / 15.0, range(FRAMES - held_out_frames, FRAMES))
+
+
+def looking_in(view: int, count: int) -> np.ndarray:
+    """The pose of a camera on a ring of radius 2 around the arm, a little above it."""
+    angle = 2.0 * np.pi * view / count + 0.3
+    eye = np.array([2.0 * np.cos(angle), 2.0 * np.sin(angle), 0.6])
+    z = (np.array([0.1, 0.0, 0.25]) - eye) / np.linalg.norm(np.array([0.1, 0.0, 0.25]) - eye)
+    x = np.cross(z, [0.0, 0.0, 1.0])
+    x = x / np.linalg.norm(x)
+    T = np.eye(4)
+    T[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
+    T[:3, 3] = eye
+    return T

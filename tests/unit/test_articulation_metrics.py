@@ -20,7 +20,6 @@ from posefield.evaluation.articulation_truth_scores import (
     LinkScorer,
     found_tracks,
     score_motion,
-    true_tracks,
 )
 from posefield.evaluation.link_agreement import (
     found_groups,
@@ -171,8 +170,7 @@ def test_a_shifted_joint_is_off_by_the_shift_in_its_frame():
 
 
 def ball_scorer(motion) -> LinkScorer:
-    truth = sphere_arm.truth()
-    scorer = LinkScorer(motion.skeleton, truth, true_tracks(truth, motion.frames))
+    scorer = LinkScorer(motion.skeleton, sphere_arm.truth(), motion.frames)
     balls = np.array([[0, 1, 2, 3, 4, 5, -1, -1]])
     scorer.add(balls, np.where(balls < 0, -1, balls // 2))
     return scorer
