@@ -4,6 +4,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import re
 from xml.etree import ElementTree
 
 from hypothesis import given
@@ -29,6 +30,7 @@ from posefield.errors import ArticulationError, BundleError
 from posefield.geometry.poses import from_quat_xyzw
 from support.articulated import arm, arm_geometries
 
+DOCUMENT = Path(__file__).parents[2] / 'docs' / 'urdf_export.md'
 SMALL = UrdfConfig(cells=24, max_faces=600)
 
 
@@ -267,3 +269,18 @@ def test_roll_pitch_yaw_give_the_rotation_back(pitch):
     roll, pitch, yaw = rpy(R)
     back = Rotation.from_euler('ZYX', [yaw, pitch, roll]).as_matrix()
     np.testing.assert_allclose(back, R, atol=1e-8)
+
+
+def test_the_examples_of_the_documentation_run(export, tmp_path, monkeypatch):
+    (tmp_path / 'my_robot').symlink_to(export.path.parent)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r'^```python\n(.*?)^```', DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    exec(compile('\n'.join(blocks), str(DOCUMENT), 'exec'), {})
+
+
+def test_joints_without_limits_are_as_documented_in_pybullet(export, client):
+    body, joints, _ = load_bullet(export.path, client)
+    info = pybullet.getJointInfo(body, joints[export.joints['b_z']], physicsClientId=client)
+    assert info[2] == pybullet.JOINT_REVOLUTE
+    assert info[8:10] == (0.0, -1.0)
