@@ -17,6 +17,10 @@ class DataError(PosefieldError):
     """A scene, image, bag or pose file that cannot be used."""
 
 
+class Interrupted(PosefieldError):
+    """Work was stopped on request before it was done; nothing was written."""
+
+
 class BundleError(PosefieldError):
     """A map or model folder that is damaged, unsafe or of another version."""
 

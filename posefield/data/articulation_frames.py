@@ -1,0 +1,134 @@
+"""Drawing the frames of a simulated robot in parallel; small, as worker processes import it."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+import multiprocessing
+import multiprocessing.connection
+import os
+from pathlib import Path
+import signal
+import threading
+
+import numpy as np
+
+from posefield.data.simulated_robot import SimulatedRobot
+from posefield.errors import DataError
+from posefield.geometry.camera import Camera
+
+# Fewer images than this are not worth the start of another process.
+IMAGES_PER_PROCESS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnFrame:
+    """All views of one moment.
+
+    Attributes:
+        images_VHW3: uint8 RGB.
+        labels_VHW: uint8, index of the link plus 1, 0 for the background.
+    """
+
+    images_VHW3: np.ndarray
+    labels_VHW: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What a process needs to draw any frame.
+
+    Attributes:
+        urdf: file.
+        camera: of all views.
+        T_world_cam_V44: their poses.
+        positions_FJ: of the movable joints.
+    """
+
+    urdf: Path
+    camera: Camera
+    T_world_cam_V44: np.ndarray
+    positions_FJ: np.ndarray
+
+    def draw(self, robot: SimulatedRobot, frame: int) -> DrawnFrame:
+        """Draw all views of a frame; the result depends on nothing that was drawn before."""
+        views = [
+            robot.render(self.positions_FJ[frame], self.camera, T_world_cam)
+            for T_world_cam in self.T_world_cam_V44
+        ]
+        return DrawnFrame(np.stack([v[0] for v in views]), np.stack([v[1] for v in views]))
+
+
+def draw_frames(drawing: Drawing, processes: int | None = None) -> Iterator[DrawnFrame]:
+    """Draw all frames in order.
+
+    Args:
+        drawing: what to draw.
+        processes: how many at once; by default as many as there are cores and the work is worth.
+
+    Raises:
+        DataError: for a number below 1, or when a process ends before its work is done.
+    """
+    if processes is None:
+        images = len(drawing.positions_FJ) * len(drawing.T_world_cam_V44)
+        processes = max(1, min(len(os.sched_getaffinity(0)), images // IMAGES_PER_PROCESS))
+    if processes < 1:
+        raise DataError(f'At least 1 process is needed to draw, got {processes}.')
+    frames = range(len(drawing.positions_FJ))
+    if processes == 1:
+        with SimulatedRobot(drawing.urdf) as robot:
+            for frame in frames:
+                yield drawing.draw(robot, frame)
+        return
+    yield from _draw_in_parallel(drawing, frames, processes)
+
+
+def _draw_in_parallel(
+    drawing: Drawing, frames: Sequence[int], processes: int
+) -> Iterator[DrawnFrame]:
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context('spawn'), _Worker.start, (drawing,)
+    )
+    waiting: deque[Future[DrawnFrame]] = deque()
+    try:
+        for frame in frames:
+            waiting.append(pool.submit(_Worker.draw, frame))
+            if len(waiting) > 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            'A process that draws ended before its work was done, as when memory is short; '
+            'try fewer processes.'
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """The robot of one worker process, which only its process has."""
+
+    drawing: Drawing
+    robot: SimulatedRobot
+
+    @classmethod
+    def start(cls, drawing: Drawing) -> None:
+        """Load the robot; called once in every worker."""
+        # Ctrl-C reaches every process of the terminal: the parent ends the pool.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        cls.drawing = drawing
+        cls.robot = SimulatedRobot(drawing.urdf).__enter__()
+
+    @classmethod
+    def draw(cls, frame: int) -> DrawnFrame:
+        """Draw one frame."""
+        return cls.drawing.draw(cls.robot, frame)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has been killed, which no signal tells."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
