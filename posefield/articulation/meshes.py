@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 POINTS_AT_ONCE = 65536
 # Pieces of a surface that have less than this share of its area are specks, not parts of it.
-SPECK = 0.01
+SPECK = 0.002
 TEXTURE_SIZE = 128
 
 
@@ -89,13 +89,16 @@ def link_mesh(geometry: LinkGeometry, cells: int, max_faces: int) -> ColouredMes
 
     Args:
         geometry: where its surface is nowhere inside the grid, its ellipsoids are meshed.
-        cells: of marching cubes, along the longest side of the link.
+        cells: of marching cubes, along the longest side of the link; up to twice as many where a
+            part is thinner than these.
         max_faces: the mesh is decimated to at most this many.
 
     Raises:
         ArticulationError: when the ellipsoids are too flat for the grid, too.
     """
     bounds_23 = geometry.bounds_23()
+    thinnest = min(item.radii_3.min() for item in geometry.ellipsoids)
+    cells = int(np.clip(np.ptp(bounds_23, axis=0).max() / thinnest, cells, 2 * cells))
     surface = geometry.surface or geometry.ellipsoid_surface()
     triangles = marching_cubes(surface.distances, bounds_23, cells)
     if triangles is None and geometry.surface is not None:
@@ -104,8 +107,8 @@ def link_mesh(geometry: LinkGeometry, cells: int, max_faces: int) -> ColouredMes
         triangles = marching_cubes(surface.distances, bounds_23, cells)
     if triangles is None:
         raise ArticulationError(
-            f'The ellipsoids of a link are thinner than a cell of its grid, found radii '
-            f'{geometry.ellipsoids[0].radii_3.tolist()} and {cells} cells, expected more cells.'
+            f'The ellipsoids of a link are thinner than a cell of its grid, found radius '
+            f'{thinnest:.3g} and {cells} cells, expected more cells.'
         )
     mesh = decimated(without_specks(trimesh.Trimesh(*triangles)), max_faces)
     colours_V3 = np.clip(in_chunks(surface.colours, mesh.vertices), 0.0, 1.0)

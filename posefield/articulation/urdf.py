@@ -48,7 +48,7 @@ class UrdfConfig:
         max_turn_rate, max_slide_rate: rad / s and m / s.
     """
 
-    cells: int = 64
+    cells: int = 48
     max_faces: int = 4000
     collision: Literal['ellipsoids', 'hull'] = 'ellipsoids'
     density: float = 1000.0

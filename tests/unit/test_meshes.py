@@ -79,11 +79,11 @@ def test_decimation_keeps_bound_volume_and_closure():
 
 def test_specks_and_cavities_are_left_out():
     def with_extras(points_N3):
-        speck = np.linalg.norm(points_N3 - [0.55, -0.55, -0.55], axis=1) - 0.03
-        cavity = 0.04 - np.linalg.norm(points_N3 - [0.0, 0.1, 0.2], axis=1)
+        speck = np.linalg.norm(points_N3 - [0.55, -0.55, -0.55], axis=1) - 0.02
+        cavity = 0.02 - np.linalg.norm(points_N3 - [0.0, 0.1, 0.2], axis=1)
         return np.minimum(np.maximum(sphere(points_N3), cavity), speck)
 
-    mesh = trimesh.Trimesh(*marching_cubes(with_extras, BOX_23, 60))
+    mesh = trimesh.Trimesh(*marching_cubes(with_extras, BOX_23, 90))
     assert mesh.body_count == 3
     kept = without_specks(mesh)
     assert kept.body_count == 1
@@ -150,6 +150,15 @@ def test_link_without_learned_surface_shows_its_ellipsoids(caplog):
     mesh = link_mesh(LinkGeometry((ellipsoid,), nothing), 40, 2000)
     assert mesh.to_trimesh().volume == pytest.approx(4 / 3 * math.pi * 0.2**3, rel=0.03)
     assert 'ellipsoids' in caplog.text
+
+
+def test_thin_part_of_a_large_link_is_not_lost():
+    """It is thinner than a cell of the grid that would do for the link."""
+    body = Ellipsoid(np.full(3, 0.5), np.eye(4), GREY)
+    handle = Ellipsoid(np.array([0.2, 0.018, 0.018]), pose([0, 0, 0], [0.6, 0.007, 0.007]), GREY)
+    mesh = link_mesh(LinkGeometry((body, handle)), 24, 10**6)
+    assert mesh.to_trimesh().body_count == 1
+    assert mesh.vertices_V3[:, 0].max() > 0.75
 
 
 def test_ellipsoid_flatter_than_the_grid_is_an_error():
