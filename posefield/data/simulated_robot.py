@@ -4,21 +4,22 @@ The base stands still at the origin of the world; z is up; metres.  Small, becau
 processes import it.
 """
 
-from collections.abc import Iterator, Sequence
-import contextlib
-import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
-import os
 from pathlib import Path
 import re
-import sys
-import tempfile
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 
-from posefield.data.tiny_renderer import import_pybullet, projection_matrix, view_matrix
+from posefield.data.tiny_renderer import (
+    STANDARD_OUTPUT,
+    captured,
+    import_pybullet,
+    projection_matrix,
+    view_matrix,
+)
 from posefield.errors import DataError
 from posefield.geometry.camera import Camera
 
@@ -192,7 +193,7 @@ class SimulatedRobot:
     def _load(self) -> None:
         bullet = self._bullet
         bullet.setAdditionalSearchPath(_bundled_folder(), physicsClientId=self._client)
-        with _printed() as printed:
+        with captured(STANDARD_OUTPUT) as printed:
             try:
                 self._body = bullet.loadURDF(
                     str(self._path), useFixedBase=True, physicsClientId=self._client
@@ -296,29 +297,6 @@ def _most_common(labels: np.ndarray) -> np.ndarray:
         most = np.maximum(most, count)
     best[2 * (blocks > 0).sum(axis=2) <= n * n] = 0
     return best
-
-
-@contextlib.contextmanager
-def _printed() -> Iterator:
-    """Keep what PyBullet prints off the standard output; gives a function that returns it."""
-    flush = ctypes.CDLL(None).fflush
-    sys.stdout.flush()
-    flush(None)
-    before = os.dup(1)
-    with tempfile.TemporaryFile() as file:
-
-        def text() -> str:
-            flush(None)
-            file.seek(0)
-            return file.read().decode(errors='replace')
-
-        os.dup2(file.fileno(), 1)
-        try:
-            yield text
-        finally:
-            flush(None)
-            os.dup2(before, 1)
-            os.close(before)
 
 
 def _complaint(printed: str) -> str:

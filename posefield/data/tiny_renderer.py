@@ -1,9 +1,18 @@
 """PyBullet's software renderer with exact cameras; small, because worker processes import it."""
 
+from collections.abc import Callable, Iterator
+import contextlib
+import ctypes
+import os
+import sys
+import tempfile
+
 import numpy as np
 
 from posefield.errors import DataError
 from posefield.geometry.camera import Camera
+
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
 def import_pybullet():
@@ -13,12 +22,41 @@ def import_pybullet():
         DataError: when it is not installed.
     """
     try:
-        import pybullet
+        with captured(STANDARD_ERROR):
+            import pybullet
     except ImportError as error:
         raise DataError(
             'Simulating needs PyBullet, which is not installed: pip install "posefield[sim]".'
         ) from error
     return pybullet
+
+
+@contextlib.contextmanager
+def captured(descriptor: int) -> Iterator[Callable[[], str]]:
+    """Keep what PyBullet prints away from people; gives a function that returns it.
+
+    Args:
+        descriptor: `STANDARD_OUTPUT` or `STANDARD_ERROR`, of the whole process.
+    """
+    flush = ctypes.CDLL(None).fflush
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    flush(None)
+    before = os.dup(descriptor)
+    with tempfile.TemporaryFile() as file:
+
+        def printed() -> str:
+            flush(None)
+            file.seek(0)
+            return file.read().decode(errors='replace')
+
+        os.dup2(file.fileno(), descriptor)
+        try:
+            yield printed
+        finally:
+            flush(None)
+            os.dup2(before, descriptor)
+            os.close(before)
 
 
 def view_matrix(T_world_cam: np.ndarray) -> list[float]:
