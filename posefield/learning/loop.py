@@ -34,11 +34,13 @@ class StageResult:
         steps: optimiser steps, over all runs of a resumed training.
         seconds: wall-clock seconds in the loop, over all runs.
         metrics: the last smoothed metrics.
+        skipped: steps that changed nothing, because their gradients were not finite.
     """
 
     steps: int
     seconds: float
     metrics: dict[str, float]
+    skipped: int = 0
 
 
 def run_stage(
@@ -70,7 +72,8 @@ def run_stage(
 
     Raises:
         LearningInterrupted: when stopped.
-        LearningError: when the loss is not finite, or the checkpoint is of something else.
+        LearningError: when the loss is not finite, when gradients are not finite for more steps
+            in a row than the stage skips, or when the checkpoint is of something else.
     """
     budget = Budget(steps, deadline_s)
     with global_randomness(generator, stage_device(stage)):
@@ -102,11 +105,13 @@ class _Run:
         self._steps = 0
         self._seconds = 0.0
         self._intervals = 0
+        self._skipped = 0
+        self._skipped_in_row = 0
         self._smoothed = SmoothedMetrics()
         self._metrics: dict[str, float] = {}
 
     def result(self) -> StageResult:
-        return StageResult(self._steps, self._seconds, self._metrics)
+        return StageResult(self._steps, self._seconds, self._metrics, self._skipped)
 
     def resume(self) -> bool:
         """Load the checkpoint, if any, and return whether it is of the finished stage."""
@@ -133,6 +138,7 @@ class _Run:
         self._steps = checkpoint.state['steps']
         self._seconds = checkpoint.state['seconds']
         self._intervals = checkpoint.state['intervals']
+        self._skipped = checkpoint.state['skipped']
         self._metrics = checkpoint.state['metrics']
 
     def train(self, stop: threading.Event, checkpoint_every_s: float) -> None:
@@ -175,9 +181,24 @@ class _Run:
         distributed.average_gradients(parameters)
         if self._stage.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, self._stage.clip_norm)
+        self._steps += 1
+        if self._stage.skips is not None and not _finite_gradients(parameters):
+            self._skip(self._stage.skips)
+            return
+        self._skipped_in_row = 0
         self._optimizer.step()
         self._smoothed.add(metrics)
-        self._steps += 1
+
+    def _skip(self, most_in_row: int) -> None:
+        """Leave out a step whose gradients are not finite, in all processes alike."""
+        self._skipped += 1
+        self._skipped_in_row += 1
+        if self._skipped_in_row > most_in_row:
+            raise LearningError(
+                f'Stage {self._stage.name} diverged: the gradients of {self._skipped_in_row} '
+                f'steps in a row, up to step {self._steps}, have entries that are not finite; '
+                f'{most_in_row} such steps are skipped at most.'
+            )
 
     def _call_interval(self) -> None:
         due = math.floor(self._fraction() * self._stage.intervals)
@@ -194,7 +215,7 @@ class _Run:
                 f'{self._steps} steps, expected a finite number.'
             )
         if metrics:
-            self._metrics = metrics
+            self._metrics = {**metrics, 'skipped': self._skipped} if self._skipped else metrics
         left = self._budget.seconds_left(self._steps, self._seconds)
         self._progress.update(self._stage.name, self._fraction(), self._metrics, left)
 
@@ -207,6 +228,7 @@ class _Run:
             'steps': self._steps,
             'seconds': self._seconds,
             'intervals': self._intervals,
+            'skipped': self._skipped,
             'metrics': {n: v for n, v in self._metrics.items() if math.isfinite(v)},
             'finished': finished,
         }
@@ -232,6 +254,11 @@ def _make_optimizer(stage: Stage) -> torch.optim.Optimizer:
     for group in optimizer.param_groups:
         group['initial_lr'] = group['lr']
     return optimizer
+
+
+def _finite_gradients(parameters: list[torch.nn.Parameter]) -> bool:
+    norms = [p.grad.norm() for p in parameters if p.grad is not None]
+    return not norms or bool(torch.stack(norms).isfinite().all())
 
 
 def _loss(stage: Stage, metrics: Mapping[str, torch.Tensor | float]) -> torch.Tensor | float:

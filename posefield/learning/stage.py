@@ -21,6 +21,8 @@ class Stage(ABC):
         schedule: factor on the learning rates as a function of the fraction done.
         clip_norm: largest norm of all gradients together; None for no limit.
         intervals: how often `on_interval` is called over the whole budget.
+        skips: how many steps in a row may be left out because their gradients are not finite;
+            None where that is not looked at.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Stage(ABC):
     schedule: Schedule = Constant()
     clip_norm: float | None = None
     intervals: int = 0
+    skips: int | None = None
 
     @abstractmethod
     def modules(self) -> Mapping[str, torch.nn.Module]:

@@ -24,7 +24,10 @@ class ShardStage(Stage):
     learning_rate = 0.1
     clip_norm = 0.5
 
-    def __init__(self, stop: threading.Event | None = None, nan: bool = False):
+    def __init__(
+        self, stop: threading.Event | None = None, nan: bool = False, skips: int | None = None
+    ):
+        self.skips = skips
         # The weights of the first process are the ones that count.
         torch.manual_seed(distributed.rank())
         self.net = torch.nn.Linear(3, 1)
@@ -52,7 +55,8 @@ class ShardStage(Stage):
 def _train(folder: Path, name: str, steps: int) -> None:
     """Train and write what came of it, as the test's own pickles."""
     stop = threading.Event()
-    stage = ShardStage(stop if name == 'stopped' else None, name == 'nan')
+    skips = 1 if name == 'skipping' else None
+    stage = ShardStage(stop if name == 'stopped' else None, name in ('nan', 'skipping'), skips)
     generator = distributed.process_generator(7)
     outcome = {}
     try:
@@ -63,7 +67,7 @@ def _train(folder: Path, name: str, steps: int) -> None:
             stop=stop,
             checkpoints=CheckpointStore(folder / f'{name.removesuffix("-resumed")}.training'),
         )
-        outcome['loss'] = result.metrics['loss']
+        outcome['loss'], outcome['skipped'] = result.metrics['loss'], result.skipped
     except LearningError as error:
         outcome['error'] = error
     outcome['generator'] = generator.get_state()
@@ -89,6 +93,7 @@ def _process(rank: int, folder: Path, world_size: int) -> None:
     torch.distributed.barrier()
     _train(folder, 'again-resumed', STEPS)
     _train(folder, 'nan', STEPS)
+    _train(folder, 'skipping', STEPS)
     torch.distributed.destroy_process_group()
 
 
@@ -135,6 +140,13 @@ def test_a_stop_of_one_process_stops_both_and_both_resume_exactly(outcomes):
 def test_a_loss_of_one_process_that_is_not_finite_stops_both(outcomes):
     for rank in range(2):
         assert 'shard diverged: its loss is nan' in str(outcomes[f'nan.{rank}']['error'])
+
+
+def test_a_gradient_of_one_process_that_is_not_finite_is_skipped_by_both(outcomes):
+    first, second = outcomes['skipping.0'], outcomes['skipping.1']
+    assert first['skipped'] == second['skipped'] == 1
+    assert first['net'].isfinite().all()
+    assert torch.equal(first['net'], second['net'])
 
 
 @pytest.fixture
