@@ -33,6 +33,8 @@ INDEX_NAME = 'export.json'
 URDF_NAME = 'robot.urdf'
 MESH_FOLDER = 'meshes'
 SPHERE = 'unit_sphere'
+COLLISIONS = ('ellipsoids', 'hull')
+LIMITS = ('max_effort', 'max_force', 'max_turn_rate', 'max_slide_rate')
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,15 @@ class UrdfConfig:
     max_force: float = 1000.0
     max_turn_rate: float = math.pi
     max_slide_rate: float = 1.0
+
+    def __post_init__(self):
+        if self.collision not in COLLISIONS:
+            raise ArticulationError(
+                f'collision must be one of {", ".join(COLLISIONS)}, found {self.collision!r}.'
+            )
+        for name in ('cells', 'max_faces', 'density', *LIMITS):
+            if not getattr(self, name) > 0:
+                raise ArticulationError(f'{name} must be positive, found {getattr(self, name)!r}.')
 
 
 @dataclass(frozen=True)

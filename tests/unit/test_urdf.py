@@ -196,6 +196,12 @@ def test_hulls_can_be_the_collision_bodies(tmp_path):
     assert not (tmp_path / 'arm' / 'meshes' / 'unit_sphere.obj').exists()
 
 
+@pytest.mark.parametrize('wrong', [{'collision': 'box'}, {'cells': 0}, {'max_force': -1.0}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ArticulationError, match=next(iter(wrong))):
+        UrdfConfig(**wrong)
+
+
 def test_units_become_metres(tmp_path):
     """A thing learned in centimetres; limits of angles stay, those of lengths scale."""
     export = write_urdf(
