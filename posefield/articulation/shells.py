@@ -95,6 +95,10 @@ class Shells:
         """Whether there is anything on the ray at all."""
         return (self.ends_RP > self.starts_RP).any(dim=1)
 
+    def select(self, rows: torch.Tensor) -> 'Shells':
+        """Return those of the rays of these rows (indices or a mask)."""
+        return Shells(self.starts_RP[rows], self.ends_RP[rows], self.near_RP[rows])
+
 
 @torch.no_grad()
 def ray_shells(
