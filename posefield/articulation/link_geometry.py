@@ -7,7 +7,7 @@ import numpy as np
 
 from posefield.articulation.kinematics import Skeleton
 from posefield.errors import ArticulationError
-from posefield.geometry.poses import as_rigid
+from posefield.geometry.poses import as_rigid, invert
 
 # Signed distances (N,), or RGB colours (N, 3) in [0, 1], of points (N, 3) in the link's frame.
 PointFunction = Callable[[np.ndarray], np.ndarray]
@@ -124,8 +124,8 @@ def link_geometries(
         radii_P3: of the parts' ellipsoids, unit of length of the skeleton.
         T_link_part_P44: pose of every part in the frame of its link.
         colours_P3: RGB in [0, 1].
-        surface: gives the surface of the parts of a link, in the link's frame; without it the
-            ellipsoids are the surface.
+        surface: gives the surface of the parts of a link, in the frame of the first of them;
+            without it the ellipsoids are the surface.
 
     Raises:
         ArticulationError: when a link has a part that there is not.
@@ -143,7 +143,7 @@ def link_geometries(
         )
         own = None
         if surface is not None and link.parts:
-            own = surface(link.parts)
+            own = _moved(surface(link.parts), T_link_part_P44[link.parts[0]])
         geometries[link.name] = LinkGeometry(ellipsoids, own)
     return geometries
 
@@ -152,3 +152,17 @@ def _scaled_ellipsoid(ellipsoid: Ellipsoid, factor: float) -> Ellipsoid:
     T = ellipsoid.T_link_part.copy()
     T[:3, 3] *= factor
     return replace(ellipsoid, radii_3=ellipsoid.radii_3 * factor, T_link_part=T)
+
+
+def _moved(surface: LinkSurface, T_link_part: np.ndarray) -> LinkSurface:
+    """Return a surface given in the frame of a part as one in the frame of its link."""
+    T_part_link = invert(T_link_part)
+
+    def to_part(points_N3: np.ndarray) -> np.ndarray:
+        return points_N3 @ T_part_link[:3, :3].T + T_part_link[:3, 3]
+
+    return LinkSurface(
+        lambda points_N3: surface.distances(to_part(points_N3)),
+        lambda points_N3: surface.colours(to_part(points_N3)),
+        surface.margin,
+    )

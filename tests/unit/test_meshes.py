@@ -122,13 +122,13 @@ def test_bounds_hold_turned_ellipsoids():
     np.testing.assert_allclose(bounds, [[0.9, -0.5, -0.1], [1.1, 0.5, 0.1]])
 
 
-def test_learned_surface_is_meshed_in_the_scale_of_its_link():
-    """Here it is 0.03 outside of the ellipsoid; red where x > 0, else blue."""
+def test_learned_surface_is_meshed_in_the_frame_and_scale_of_its_link():
+    """Here it is 0.03 outside of the ellipsoid; red where the part's x > 0, else blue."""
     T_link_part_P44 = np.stack([pose([0.1 * i, 1.0, 0.0], [0.1 * i, 0, 0.2]) for i in range(5)])
     red_or_blue = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 
     def learned(parts):
-        larger = Ellipsoid(RADII_P3[parts[0]] + 0.03, T_link_part_P44[parts[0]], GREY)
+        larger = Ellipsoid(RADII_P3[parts[0]] + 0.03, np.eye(4), GREY)
         return LinkSurface(
             larger.distances, lambda points: red_or_blue[(points[:, 0] > 0).astype(int)], 0.03
         )
@@ -137,11 +137,10 @@ def test_learned_surface_is_meshed_in_the_scale_of_its_link():
     assert geometries['tip'].surface is None
     mesh = link_mesh(geometries['arm_1'].scaled(10.0), 64, 10**6)
     T = T_link_part_P44[3]
-    unit = (mesh.vertices_V3 / 10.0 - T[:3, 3]) @ T[:3, :3] / (RADII_P3[3] + 0.03)
+    in_part = (mesh.vertices_V3 / 10.0 - T[:3, 3]) @ T[:3, :3]
+    unit = in_part / (RADII_P3[3] + 0.03)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=0.02)
-    np.testing.assert_array_equal(
-        mesh.colours_V3[:, 0], (mesh.vertices_V3[:, 0] > 0).astype(float)
-    )
+    np.testing.assert_array_equal(mesh.colours_V3[:, 0], (in_part[:, 0] > 0).astype(float))
 
 
 def test_link_without_learned_surface_shows_its_ellipsoids(caplog):
