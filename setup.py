@@ -32,7 +32,7 @@ SIM = ['pybullet']
 setup(
     name=NAME,
     version=read_version(),
-    description='Relocalization of a camera in a learned map, for ROS 2 and for Python',
+    description='Relocalization of cameras in learned maps, and joints of things from video',
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
