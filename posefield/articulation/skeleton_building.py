@@ -1,0 +1,146 @@
+"""A fitted tree of joints written as links and joints with names, kinds, limits and centres.
+
+In the first frame all positions are 0 and the frames of all links are parallel to the scene's.
+"""
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+
+from posefield.articulation.kinematics import Joint, Link, Skeleton
+from posefield.articulation.tree_fitting import Tree
+
+# Frames in which a part is further off than this many times its usual misfit set no limits.
+OUTLIER = 3.0
+
+
+@dataclass(frozen=True)
+class BuiltSkeleton:
+    """A skeleton and how it moves.
+
+    Attributes:
+        skeleton: links and joints.
+        T_link_part_P44: poses of the parts in their links.
+        positions_FD: of the movable joints.
+        T_scene_root_F44: poses of the root.
+        joints: index in the tree of each movable joint.
+    """
+
+    skeleton: Skeleton
+    T_link_part_P44: np.ndarray
+    positions_FD: np.ndarray
+    T_scene_root_F44: np.ndarray
+    joints: tuple[int, ...]
+
+
+def build_skeleton(tree: Tree, squares_FP: np.ndarray) -> BuiltSkeleton:
+    """Return the tree as a skeleton.
+
+    Args:
+        tree: fitted.
+        squares_FP: squared misfit of every part in every frame.
+    """
+    T_first = tree.poses()[0][0]
+    centres_L3 = _centres(tree, T_first)
+    names = _names(tree)
+    usable_FL = _usable(tree, squares_FP)
+    positions = tree.positions_FL - tree.positions_FL[0]
+    joints = []
+    for link, parent in enumerate(tree.parents[1:], start=1):
+        axis = T_first[parent, :3, :3] @ tree.T_parent_joint_L44[link, :3, :3] @ tree.axes_L3[link]
+        if axis[np.abs(axis).argmax()] < 0:
+            axis, positions[:, link] = -axis, -positions[:, link]
+        T = np.eye(4)
+        T[:3, 3] = centres_L3[link] - centres_L3[parent]
+        seen = positions[usable_FL[:, link], link]
+        lower, upper = float(min(seen.min(), 0.0)), float(max(seen.max(), 0.0))
+        kind = _kind(bool(tree.prismatic_L[link]), upper - lower)
+        axis /= np.linalg.norm(axis)
+        joints.append(
+            Joint(f'joint_{link}', kind, names[parent], names[link], T, axis, lower, upper)
+        )
+    T_scene_link = np.tile(np.eye(4), (len(tree.parents), 1, 1))
+    T_scene_link[:, :3, 3] = centres_L3
+    links = tuple(
+        Link(name, tuple(int(part) for part in np.flatnonzero(tree.link_of_part == link)))
+        for link, name in enumerate(names)
+    )
+    T_part = T_first[tree.link_of_part] @ tree.T_link_part_P44
+    back = T_scene_link.copy()
+    back[:, :3, 3] *= -1.0
+    T_root_link = np.linalg.inv(T_first[0]) @ T_scene_link[0]
+    return BuiltSkeleton(
+        Skeleton(links, tuple(joints), names[0]),
+        back[tree.link_of_part] @ T_part,
+        positions[:, 1:],
+        tree.T_scene_root_F44 @ T_root_link,
+        tuple(range(1, len(tree.parents))),
+    )
+
+
+def _kind(prismatic: bool, travel: float) -> str:
+    if prismatic:
+        return 'prismatic'
+    return 'continuous' if travel > 2.0 * math.pi else 'revolute'
+
+
+def _usable(tree: Tree, squares_FP: np.ndarray) -> np.ndarray:
+    """Return (F, L) where the parts that a joint carries are not all outliers."""
+    usual = np.median(squares_FP, axis=0) + 1e-12
+    good_FP = squares_FP <= OUTLIER**2 * usual
+    carried_LP = tree.above()[tree.link_of_part].T
+    usable = (good_FP[:, None] & carried_LP[None]).any(axis=-1)
+    usable |= ~usable.any(axis=0)
+    return usable
+
+
+def _centres(tree: Tree, T_first_L44: np.ndarray) -> np.ndarray:
+    """Return the origins (L, 3) of the links' frames in the first frame, scene.
+
+    A joint's centre is where on its axis it is nearest to the parts on both of its sides.
+    """
+    T_part = T_first_L44[tree.link_of_part] @ tree.T_link_part_P44
+    carried_LP = tree.above()[tree.link_of_part].T
+    centres = T_first_L44[:, :3, 3].copy()
+    sides = _sides(tree, carried_LP)
+    centres[0] = T_part[sides[0][1], :3, 3].mean(axis=0)
+    for link, parent in enumerate(tree.parents[1:], start=1):
+        above, below = sides[link]
+        ends = T_part[:, None, :3, 3][above], T_part[None, :, :3, 3][:, below]
+        gaps = np.linalg.norm(ends[0] - ends[1], axis=-1)
+        one, other = np.unravel_index(gaps.argmin(), gaps.shape)
+        meeting = 0.5 * (ends[0][one, 0] + ends[1][0, other])
+        axis = T_first_L44[parent, :3, :3] @ (
+            tree.T_parent_joint_L44[link, :3, :3] @ tree.axes_L3[link]
+        )
+        centres[link] += axis * (axis @ (meeting - centres[link]))
+    return centres
+
+
+def _sides(tree: Tree, carried_LP: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return, for every link, the parts of the nearest link above and below that has any."""
+    sides = []
+    for link in range(len(tree.parents)):
+        below = tree.link_of_part == link
+        if not below.any():
+            below = carried_LP[link]
+        parent = tree.parents[link]
+        while parent > 0 and not (tree.link_of_part == parent).any():
+            parent = tree.parents[parent]
+        above = tree.link_of_part == parent
+        sides.append((above if above.any() else ~carried_LP[link], below))
+    return sides
+
+
+def _names(tree: Tree) -> list[str]:
+    """Return the names of the links: link_0 is the root, and massless ones are pivots."""
+    names, links, pivots = [], 0, 0
+    for link in range(len(tree.parents)):
+        if link == 0 or (tree.link_of_part == link).any():
+            names.append(f'link_{links}')
+            links += 1
+        else:
+            pivots += 1
+            names.append(f'pivot_{pivots}')
+    return names
