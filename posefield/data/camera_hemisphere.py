@@ -28,19 +28,21 @@ def hemisphere_directions(views: int, held_out_views: int, seed: int = 0) -> np.
     """Return unit vectors (V + H, 3) from the object to its cameras, those held out last.
 
     The V training views stand at equal angles around the object at elevations that spread evenly
-    over the hemisphere's area; those held out stand between them.
+    over the hemisphere's area; those held out stand between neighbours, half way where they can.
     """
     phase = np.random.default_rng([seed, 1]).uniform()
-    turns = [view / views for view in range(views)]
-    turns += [
-        (math.floor(index * views / held_out_views) + 0.5) / views
-        for index in range(held_out_views)
-    ]
+    heights = [(view + 0.5) * GOLDEN % 1.0 for view in range(views)]
+    places = [(view / views, heights[view]) for view in range(views)]
+    gaps = [index * views // held_out_views for index in range(held_out_views)]
+    for index, view in enumerate(gaps):
+        share = (index - gaps.index(view) + 1) / (gaps.count(view) + 1)
+        height = (1.0 - share) * heights[view] + share * heights[(view + 1) % views]
+        places.append(((view + share) / views, height))
     low, high = math.sin(math.radians(LOWEST_DEG)), math.sin(math.radians(HIGHEST_DEG))
     directions = []
-    for index, turn in enumerate(turns):
+    for turn, share in places:
         angle = 2.0 * math.pi * (turn + phase)
-        height = low + (high - low) * ((index + 0.5) * GOLDEN % 1.0)
+        height = low + (high - low) * share
         flat = math.sqrt(1.0 - height**2)
         directions.append([flat * math.cos(angle), flat * math.sin(angle), height])
     return np.array(directions)

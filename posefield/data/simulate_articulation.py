@@ -75,7 +75,7 @@ def simulate_articulation(
         BundleError: when `out` cannot be written or replaced.
         Interrupted: when `stop` was set.
     """
-    _check(views, held_out_views, frames, held_out_frames, size, rate_hz)
+    _check(views, held_out_views, frames, held_out_frames, size, rate_hz, seed)
     ensure_replaceable(out, MULTIVIEW_KIND)
     progress = progress or QuietProgress()
     stamps_s = np.arange(frames) / rate_hz
@@ -118,6 +118,7 @@ def _check(
     held_out_frames: float,
     size: int,
     rate_hz: float,
+    seed: int,
 ) -> None:
     if views < 2 or held_out_views < 0:
         raise DataError(
@@ -133,6 +134,8 @@ def _check(
         raise DataError(f'Images need at least {LEAST_SIZE} pixels a side, got {size}.')
     if not (math.isfinite(rate_hz) and rate_hz > 0):
         raise DataError(f'The rate must be positive, got {rate_hz} Hz.')
+    if seed < 0:
+        raise DataError(f'The seed must be 0 or more, got {seed}.')
 
 
 def _true_motion(

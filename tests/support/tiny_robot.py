@@ -56,7 +56,7 @@ TINY_URDF = """<?xml version="1.0"?>
       <inertia ixx="0.1" ixy="0" ixz="0" iyy="0.1" iyz="0" izz="0.1"/>
     </inertial>
     <visual>
-      <origin xyz="0.1 0 0"/><geometry><box size="0.2 0.22 0.06"/></geometry>
+      <origin xyz="0.05 0 0"/><geometry><box size="0.2 0.22 0.06"/></geometry>
       <material name="blue"><color rgba="0.1 0.3 0.9 1"/></material>
     </visual>
   </link>
@@ -78,11 +78,11 @@ TINY_URDF = """<?xml version="1.0"?>
   <joint name="rail" type="prismatic">
     <parent link="lower"/><child link="slider"/>
     <origin xyz="0.2 0 0.1" rpy="0 0 0.1"/><axis xyz="2 0 0"/>
-    <limit lower="-0.1" upper="0.3" effort="10" velocity="1"/>
+    <limit lower="-0.15" upper="0.2" effort="10" velocity="1"/>
   </joint>
   <joint name="end" type="fixed">
     <parent link="slider"/><child link="tip"/>
-    <origin xyz="0.25 0 0" rpy="0 0 0.5"/>
+    <origin xyz="0.2 0 0" rpy="0 0 0.5"/>
   </joint>
 </robot>
 """
