@@ -51,13 +51,13 @@ def train(
         stage = replace(preset.regressor.stage, view_weight=0.0)
         preset = replace(preset, regressor=replace(preset.regressor, stage=stage))
     run = MappingRun(
-        preset,
-        MapBudget(preset, seconds=seconds),
         seed,
         torch.device('cpu'),
         make_progress(False),
         threading.Event(),
         CheckpointStore(scratch / name.replace(' ', '_')),
+        preset=preset,
+        budget=MapBudget(preset, seconds=seconds),
     )
     frames = scene.split('train')
     camera = reference_camera([f.camera for f in frames], preset.regressor.short_side)

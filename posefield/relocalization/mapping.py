@@ -133,13 +133,13 @@ def build_map(
         },
     )
     run = MappingRun(
-        settings,
-        MapBudget.of(settings, minutes, steps),
         seed,
         chosen,
         progress or QuietProgress(),
         stop or threading.Event(),
         store,
+        preset=settings,
+        budget=MapBudget.of(settings, minutes, steps),
     )
     builder = _MapBuilder(run, scene, also)
     if not resume and distributed.rank() == 0:

@@ -1,88 +1,34 @@
 """What all steps of learning one map share."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-import threading
-import time
 
 import numpy as np
-import torch
 
-from posefield.errors import LearningInterrupted
-from posefield.learning import distributed
-from posefield.learning.checkpoints import CheckpointStore
-from posefield.learning.loop import StageResult, run_stage
-from posefield.learning.progress import Progress
+from posefield.learning.loop import StageResult
+from posefield.learning.run import LearningRun
 from posefield.learning.stage import Stage
 from posefield.relocalization.map_budget import MapBudget, StageLength
 from posefield.relocalization.presets import MappingPreset
 
 
 @dataclass
-class MappingRun:
+class MappingRun(LearningRun):
     """One run of mapping.
 
     Attributes:
         preset: how the map is made.
         budget: how long its stages are.
-        seed: of everything random.
-        device: where it is learned.
-        progress: who is told.
-        stop: ends the run at the next chance.
-        store: of checkpoints.
-        generator: of training; another in every process of a distributed run.
         random: of poses; the same in every process.
-        begun_s: on the monotonic clock.
     """
 
-    preset: MappingPreset
-    budget: MapBudget
-    seed: int
-    device: torch.device
-    progress: Progress
-    stop: threading.Event
-    store: CheckpointStore
-    generator: torch.Generator = field(init=False)
+    preset: MappingPreset = field(kw_only=True)
+    budget: MapBudget = field(kw_only=True)
     random: np.random.Generator = field(init=False)
-    begun_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self):
-        self.generator = distributed.process_generator(self.seed, self.device)
+        super().__post_init__()
         self.random = np.random.default_rng(self.seed)
-
-    @property
-    def spent_s(self) -> float:
-        """Return the seconds since the run began."""
-        return time.monotonic() - self.begun_s
-
-    def reporter(self, stage: str) -> Callable[[float], None]:
-        """Begin a stage and return what tells its progress, with the time left."""
-        self.progress.start(stage, True)
-        begun_s = time.monotonic()
-
-        def report(fraction: float) -> None:
-            left_s = (time.monotonic() - begun_s) * (1.0 - fraction) / max(fraction, 1e-6)
-            self.progress.update(stage, fraction, {}, left_s)
-
-        return report
-
-    def stopper(self, stage: str) -> Callable[[], None]:
-        """Return what raises LearningInterrupted once the run is stopped."""
-
-        def check_stop() -> None:
-            if self.stop.is_set():
-                raise LearningInterrupted(f'Learning was stopped in stage {stage}.')
-
-        return check_stop
 
     def train(self, stage: Stage, length: StageLength) -> StageResult:
         """Train a stage in the one loop, with this run's checkpoints."""
-        return run_stage(
-            stage,
-            generator=self.generator,
-            steps=length.steps,
-            deadline_s=length.seconds,
-            progress=self.progress,
-            stop=self.stop,
-            checkpoints=self.store,
-        )
+        return self.run_stage(stage, steps=length.steps, seconds=length.seconds)
