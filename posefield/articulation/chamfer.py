@@ -33,12 +33,15 @@ def nearest(
 def nearest_by_tree(
     queries_N2: torch.Tensor, points_M2: torch.Tensor, allowed_M: torch.Tensor
 ) -> torch.Tensor:
-    """Return what `nearest` does for one image, by a k-d tree."""
-    indices = allowed_M.nonzero()[:, 0].numpy()
+    """Return what `nearest` does for one image, by a k-d tree.
+
+    Where a query is not a number any point is its nearest; it is for others to see to that.
+    """
+    indices = (allowed_M & points_M2.isfinite().all(dim=1)).nonzero()[:, 0].numpy()
     if not len(indices):
         return torch.zeros(len(queries_N2), dtype=torch.int64)
     tree = cKDTree(points_M2.numpy()[indices], balanced_tree=False, compact_nodes=False)
-    _, found = tree.query(queries_N2.numpy())
+    _, found = tree.query(queries_N2.nan_to_num().numpy())
     return torch.from_numpy(indices[np.asarray(found)])
 
 

@@ -41,6 +41,18 @@ def test_an_image_where_nothing_is_allowed_gives_the_first(find):
     assert found.tolist() == [0] * 5
 
 
+@pytest.mark.parametrize('find', [nearest_by_tree, nearest_by_blocks])
+def test_what_is_not_a_number_spoils_nothing_else(find):
+    queries, points = _cloud(6, 0), _cloud(7, 1)
+    allowed = torch.ones(7, dtype=torch.bool)
+    expected = find(queries, points, allowed)
+    spoiled = queries.clone()
+    spoiled[2, 1], spoiled[4] = torch.nan, torch.inf
+    found = find(spoiled, points, allowed)
+    assert torch.equal(found[[0, 1, 3, 5]], expected[[0, 1, 3, 5]])
+    assert found.max() < 7
+
+
 def test_neighbours_of_pixels_far_apart_are_exact():
     # |a|^2 - 2ab + |b|^2 in float32 would take the wrong one.
     queries = torch.tensor([[4001.0, 3999.0]])
