@@ -10,6 +10,7 @@ from posefield.articulation.kinematics import Skeleton
 from posefield.data.articulation_truth import TRUTH_FILE, ArticulationTruth
 from posefield.data.multiview import Multiview
 from posefield.data.rig_camera import RigCamera
+from posefield.data.visual_hull import spread
 from posefield.errors import DataError
 from posefield.evaluation.articulation_metrics import JointScore
 from posefield.evaluation.articulation_truth_scores import (
@@ -26,7 +27,6 @@ from posefield.evaluation.photo_comparison import (
     compare_photos,
     read_links,
     segmentation_path,
-    spread,
 )
 from posefield.evaluation.pose_transfer import DrivenPose, PoseTransfer
 from posefield.geometry.camera import Camera

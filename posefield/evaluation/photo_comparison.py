@@ -10,6 +10,7 @@ import numpy as np
 
 from posefield.data.multiview import Multiview
 from posefield.data.rig_camera import RigCamera
+from posefield.data.visual_hull import spread
 from posefield.errors import DataError
 from posefield.evaluation.image_metrics import ImageScore, Lpips, score_image
 
@@ -60,14 +61,6 @@ def choose_photos(multiview: Multiview, learned: Sequence[int], per_camera: int)
             (view, frame) for view in multiview.held_out_views or everyone for frame in at_held_out
         ),
     )
-
-
-def spread(frames: Sequence[int], count: int) -> list[int]:
-    """Return at most `count` of the frames, evenly spread, the first and last among them."""
-    if not len(frames):
-        return []
-    chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
-    return [frames[index] for index in chosen]
 
 
 def compare_photos(

@@ -31,6 +31,7 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
 figure { margin: 0; }
 figure + figure { margin-top: 18px; }
 figure img { width: 100%; height: auto; display: block; }
+figure img.own-size { width: auto; max-width: 100%; border-radius: 6px; }
 .views { display: grid; grid-template-columns: repeat(3, minmax(0, max-content));
          gap: 10px; margin: 6px 0 20px; }
 .views figure { margin-top: 0; }
@@ -122,6 +123,12 @@ def picture(png: bytes, alt: str) -> str:
     return f'<figure>{_image(png, alt)}</figure>'
 
 
+def animation(gif: bytes, caption: str) -> str:
+    """Return a figure with an embedded GIF at its own size, and its caption."""
+    image = _image(gif, caption, 'gif').replace('<img ', '<img class="own-size" ', 1)
+    return f'<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
 def picture_row(pictures: Sequence[tuple[bytes, str]]) -> str:
     """Return PNG pictures side by side, each with its caption."""
     cells = ''.join(
@@ -147,6 +154,6 @@ def encode_png(image_HW3: np.ndarray) -> bytes:
     return cv2.imencode('.png', cv2.cvtColor(levels, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def _image(png: bytes, alt: str) -> str:
-    data = base64.b64encode(png).decode('ascii')
-    return f'<img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+def _image(content: bytes, alt: str, kind: str = 'png') -> str:
+    data = base64.b64encode(content).decode('ascii')
+    return f'<img alt="{escape(alt, quote=True)}" src="data:image/{kind};base64,{data}">'

@@ -14,7 +14,7 @@ from posefield.evaluation.evaluate_articulation import (
     load_truth,
     poses_from_truth,
 )
-from posefield.evaluation.photo_comparison import choose_photos, read_links, spread
+from posefield.evaluation.photo_comparison import choose_photos, read_links
 from posefield.learning.progress import QuietProgress
 from support import sphere_arm
 from support.recorder import Recorder
@@ -38,8 +38,6 @@ def test_photos_are_spread_over_what_was_held_out(recording):
     photos = choose_photos(recording, LEARNED, 4)
     assert photos.views == ((2, 0), (2, 6), (2, 11), (2, 17))
     assert photos.poses == ((2, 18), (2, 20), (2, 21), (2, 23))
-    assert spread([5, 6], 20) == [5, 6]
-    assert spread([], 20) == []
 
 
 def test_without_a_held_out_camera_held_out_frames_are_seen_by_all(tmp_path):
