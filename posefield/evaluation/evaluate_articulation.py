@@ -28,7 +28,7 @@ from posefield.evaluation.photo_comparison import (
     read_links,
     segmentation_path,
 )
-from posefield.evaluation.pose_transfer import DrivenPose, PoseTransfer
+from posefield.evaluation.pose_transfer import PoseTransfer
 from posefield.geometry.camera import Camera
 from posefield.learning.progress import Progress
 
@@ -76,8 +76,18 @@ class EvaluatedModel(Protocol):
         """Return what a camera sees of parts at these poses."""
 
 
-# Poses of the found skeleton in frames that it never saw.
-DriveFrame = Callable[[int], DrivenPose]
+@dataclass(frozen=True)
+class DrivenParts:
+    """Where the parts of a model are taken in a frame that it never saw.
+
+    Attributes:
+        T_world_part_P44: their poses.
+        residual: how far they are from where they should be, root mean square, world units;
+            None where nobody knows where that is.
+    """
+
+    T_world_part_P44: np.ndarray
+    residual: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,11 @@ class HeldOutPoses:
 
     Attributes:
         source: `truth` (links of the ground truth), `smpl` or `images`.
-        drive: gives the pose of a frame.
+        drive: gives the parts in a frame.
     """
 
     source: str
-    drive: DriveFrame
+    drive: Callable[[int], DrivenParts]
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class ArticulationEvaluation:
     joints: Sequence[JointScore]
     views: Sequence[ImageScore]
     poses: Sequence[ImageScore]
-    driven: dict[int, DrivenPose]
+    driven: dict[int, DrivenParts]
     photos: Photos
 
 
@@ -143,10 +153,15 @@ def found_motion(model: EvaluatedModel) -> FoundMotion:
     )
 
 
-def poses_from_truth(motion: FoundMotion, truth: ArticulationTruth) -> HeldOutPoses:
-    """Return held-out poses driven by the true links."""
-    transfer = PoseTransfer(motion, truth.T_world_link_FL44[list(motion.frames)])
-    return HeldOutPoses('truth', lambda frame: transfer.drive(truth.T_world_link_FL44[frame]))
+def poses_from_truth(model: EvaluatedModel, truth: ArticulationTruth) -> HeldOutPoses:
+    """Return held-out poses in which the model's joints follow the true links."""
+    transfer = PoseTransfer(found_motion(model), truth.T_world_link_FL44[list(model.frames)])
+
+    def drive(frame: int) -> DrivenParts:
+        pose = transfer.drive(truth.T_world_link_FL44[frame])
+        return DrivenParts(model.repose(pose.positions_D, pose.T_world_root), pose.residual)
+
+    return HeldOutPoses('truth', drive)
 
 
 def evaluate_model(
@@ -231,15 +246,12 @@ def show_learned(model: EvaluatedModel) -> Callable[[RigCamera, int], Rendered]:
 
 
 def show_driven(
-    model: EvaluatedModel, driven: Mapping[int, DrivenPose]
+    model: EvaluatedModel, driven: Mapping[int, DrivenParts]
 ) -> Callable[[RigCamera, int], Rendered]:
-    """Return what a model shows at driven poses."""
-
-    def show(rig: RigCamera, frame: int) -> Rendered:
-        parts = model.repose(driven[frame].positions_D, driven[frame].T_world_root)
-        return model.render(rig.camera, rig.T_world_cam, parts)
-
-    return show
+    """Return what a model shows with its parts taken elsewhere."""
+    return lambda rig, frame: model.render(
+        rig.camera, rig.T_world_cam, driven[frame].T_world_part_P44
+    )
 
 
 def _frames(photos: Sequence[tuple[int, int]]) -> list[int]:
@@ -260,10 +272,11 @@ def _about(model: EvaluatedModel, joints: Sequence[JointScore]) -> dict[str, Any
 def _with_source(
     summary: dict[str, Any] | None,
     source: HeldOutPoses | None,
-    driven: Mapping[int, DrivenPose],
+    driven: Mapping[int, DrivenParts],
     length: float,
 ) -> dict[str, Any] | None:
     if summary is None or source is None:
         return None
-    residuals = [pose.residual for pose in driven.values()]
-    return {**summary, 'poses_from': source.source, 'residual': float(np.mean(residuals)) / length}
+    residuals = [parts.residual for parts in driven.values() if parts.residual is not None]
+    residual = float(np.mean(residuals)) / length if residuals else None
+    return {**summary, 'poses_from': source.source, 'residual': residual}

@@ -31,7 +31,6 @@ from posefield.evaluation.articulation_report_rows import (
 )
 from posefield.evaluation.evaluate_articulation import (
     evaluate_model,
-    found_motion,
     load_truth,
     poses_from_truth,
     show_driven,
@@ -54,7 +53,7 @@ def model():
 
 
 def evaluated(model, recording, truth):
-    poses = poses_from_truth(found_motion(model), truth) if truth else None
+    poses = poses_from_truth(model, truth) if truth else None
     return evaluate_model(model, recording, truth, poses, QuietProgress(), per_camera=3)
 
 

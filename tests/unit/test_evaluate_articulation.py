@@ -10,7 +10,6 @@ from posefield.data.multiview import Multiview
 from posefield.errors import DataError
 from posefield.evaluation.evaluate_articulation import (
     evaluate_model,
-    found_motion,
     load_truth,
     poses_from_truth,
 )
@@ -30,7 +29,7 @@ LEARNED = tuple(range(18))
 
 def evaluate(model, recording, **options):
     truth = load_truth(recording)
-    poses = poses_from_truth(found_motion(model), truth)
+    poses = poses_from_truth(model, truth)
     return evaluate_model(model, recording, truth, poses, QuietProgress(), **options)
 
 
@@ -53,7 +52,7 @@ def test_an_exact_model_scores_all_there_is_to_score(recording):
     progress = Recorder()
     model = sphere_arm.ArmModel(sphere_arm.motion(frames=LEARNED))
     truth = load_truth(recording)
-    poses = poses_from_truth(found_motion(model), truth)
+    poses = poses_from_truth(model, truth)
     found = evaluate_model(model, recording, truth, poses, progress)
     summary = found.summary
     assert summary['joint_error'] == pytest.approx(0.0, abs=1e-9)
