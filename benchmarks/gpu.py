@@ -1,9 +1,10 @@
-"""What the required times on a GPU come to: one iteration of NeFeS, and feature alignment.
+"""What the required times on a GPU come to: iterations of two papers, and feature alignment.
 
 (a) One iteration of mode b at the paper's size: 60x80 pixels, so 4800 rays, 64 coarse and 64
 further fine samples, MlpField 8x128 with 128 features, exposure and fusion.  Weights are random,
 which changes nothing in the time.  (b) Feature alignment and the whole ladder, image in and pose
-out, in a map that is learned here with the preset `gpu`.  (c) One iteration of mode a.
+out, in a map that is learned here with the preset `gpu`.  (c) One iteration of mode a.  (d) One
+iteration of Watch It Move at its published sizes.
 
 Writes `results/gpu_<date>_<device name>.json`; see README.md beside this file.  With
 `--device cpu --tiny` the same code runs at tiny sizes, to see that it works: times of that mean
@@ -24,6 +25,7 @@ import sys
 import time
 from typing import Any
 
+from gpu_articulation import TINY_PAPER, PaperIteration, PaperSizes
 import numpy as np
 from provenance import REPOSITORY, RESULTS, write_results
 from scenes import learn_map
@@ -55,8 +57,13 @@ NEAR, FAR, SCENE_SCALE = 0.1, 4.0, 1.0
 START_SHARE, START_DEG, SEED = 0.1, 6.0, 0
 REQUIRED_ITERATION_MS = 25.0
 REQUIRED_ALIGNMENT_MS = 20.0
-# What the paper says of its own implementation.
-PAPER = {'mode_b_iteration_ms': 145.0, 'refinement_ms': 7200.0}
+REQUIRED_WATCH_IT_MOVE_S = 0.2
+# What the papers say of their own implementations; the last one on an A100.
+PAPER = {
+    'mode_b_iteration_ms': 145.0,
+    'refinement_ms': 7200.0,
+    'watch_it_move_iteration_ms': 860.0,
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class Sizes:
         warm_up, repeats: runs before and while the clock counts.
         ways: out of WAYS, how an iteration of mode b is computed; empty for all.
         room: where feature alignment is measured.
+        watch_it_move: what its iteration is measured on.
     """
 
     width: int = 320
@@ -94,6 +102,7 @@ class Sizes:
     repeats: int = 50
     ways: tuple[str, ...] = ()
     room: Room = Room()
+    watch_it_move: PaperSizes = PaperSizes()
 
 
 TINY = Sizes(
@@ -107,6 +116,7 @@ TINY = Sizes(
     repeats=2,
     ways=('plain', 'bfloat16', 'compiled'),
     room=Room(8, 3, 96, 72, 'cpu', 5),
+    watch_it_move=TINY_PAPER,
 )
 
 
@@ -244,6 +254,20 @@ def iteration_times(
     return times
 
 
+def watch_it_move_times(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """Return the time of one iteration of Watch It Move, by how it is computed.
+
+    TF32 rounds what the decoder multiplies, but neither points nor distances.
+    """
+    times = {}
+    for way in ('plain', 'tf32'):
+        iteration = PaperIteration(sizes.watch_it_move, device)
+        with WAYS[way](device):
+            times[way] = milliseconds(iteration, device, sizes.warm_up, sizes.repeats)
+        print_time(f'Watch It Move, one iteration, {way}', times[way])
+    return times
+
+
 def localization_times(
     localizer: Localizer, frames: Sequence[Frame], device: torch.device, warm_up: int
 ) -> dict[str, Any]:
@@ -297,12 +321,14 @@ def print_time(what: str, found: dict[str, Any]) -> None:
 
 
 def verdicts(figures: dict[str, Any]) -> list[Verdict]:
-    """Return what is required of a GPU: of mode b as the refiner computes it, not at its best."""
+    """Return what is required of a GPU: of iterations as they are run, not at their best."""
     iteration = figures['mode_b_iteration']['plain']['median_ms']
     alignment = figures['localization']['feature alignment']['median_ms']
+    watch_s = figures['watch_it_move_iteration']['plain']['median_ms'] / 1000.0
     return [
         verdict('mode b, one iteration: ms', iteration, at_most=REQUIRED_ITERATION_MS),
         verdict('feature alignment, an image: ms', alignment, at_most=REQUIRED_ALIGNMENT_MS),
+        verdict('Watch It Move, one iteration: s', watch_s, at_most=REQUIRED_WATCH_IT_MOVE_S),
     ]
 
 
@@ -310,11 +336,13 @@ def measure(sizes: Sizes, work: Path, device: torch.device) -> dict[str, Any]:
     """Return all figures."""
     mode_b = iteration_times('nefes-b', sizes, sizes.ways or tuple(WAYS), device)
     mode_a = iteration_times('nefes-a', sizes, ('plain',), device)
+    watch_it_move = watch_it_move_times(sizes, device)
     localizer, scene = room_localizer(sizes.room, work, device)
     frames = scene.split('test')
     return {
         'mode_b_iteration': mode_b,
         'mode_a_iteration': mode_a,
+        'watch_it_move_iteration': watch_it_move,
         'localization': localization_times(localizer, frames, device, sizes.warm_up),
     }
 

@@ -1,6 +1,7 @@
 """The benchmarks: what they require, and their parts at tiny sizes."""
 
 import gpu
+from gpu_articulation import TINY_PAPER, PaperIteration, made_up_source
 import numpy as np
 import pytest
 import refiners
@@ -62,6 +63,47 @@ def test_the_paper_has_4800_rays_with_128_samples():
     assert camera.width * camera.height == 4800
     assert sizes.field.coarse_samples == sizes.field.fine_samples == 64
     assert (sizes.field.width, sizes.field.depth, sizes.field.features) == (128, 8, 128)
+
+
+def test_an_iteration_of_watch_it_move_is_timed():
+    times = gpu.watch_it_move_times(gpu.TINY, CPU)
+    assert set(times) == {'plain', 'tf32'}
+    assert all(0.0 < found['median_ms'] <= found['p90_ms'] for found in times.values())
+
+
+def test_an_iteration_of_watch_it_move_has_all_losses_and_changes_the_model():
+    iteration = PaperIteration(TINY_PAPER, CPU)
+    before = [parameter.detach().clone() for parameter in iteration.model.parameters()]
+    metrics = iteration()
+    losses = {'photo', 'eikonal', 'structure', 'separation', 'silhouette', 'centres', 'merging'}
+    assert losses <= metrics.keys()
+    assert all(float(metrics[name].detach()) > 0.0 for name in losses)
+    after = iteration.model.parameters()
+    assert all(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
+    batch = made_up_source(TINY_PAPER, CPU).batch(np.arange(2), np.array([0, 4]))
+    centres = batch.project(torch.zeros(2, 1, 3))
+    torch.testing.assert_close(centres, torch.full((2, 1, 2), 15.5))
+
+
+def test_the_iteration_of_watch_it_move_has_the_published_sizes():
+    sizes = gpu.Sizes().watch_it_move
+    config = sizes.config
+    assert (config.images, config.rays, config.size, config.model.parts) == (16, 384, 512, 20)
+    assert config.render.coarse_samples == config.render.fine_samples == 64
+    assert (sizes.views, sizes.frames) == (5, 300)
+
+
+def test_a_gpu_must_reach_all_three_times():
+    fast = {'plain': {'median_ms': 1.0}}
+    figures = {
+        'mode_b_iteration': fast,
+        'localization': {'feature alignment': {'median_ms': 1.0}},
+        'watch_it_move_iteration': fast,
+    }
+    assert all_hold(gpu.verdicts(figures))
+    slow = {**figures, 'watch_it_move_iteration': {'plain': {'median_ms': 201.0}}}
+    missed = [one['what'] for one in gpu.verdicts(slow) if not one['holds']]
+    assert missed == ['Watch It Move, one iteration: s']
 
 
 def test_the_clock_runs_after_warming_up():
