@@ -92,7 +92,7 @@ def test_cameras_that_do_not_fit_together(tmp_path):
     multiview = write_ball(tmp_path / 'a', cameras=6)
     shifted = np.eye(4)
     shifted[2, 3] = 0.9
-    with pytest.raises(DataError, match='meet nowhere in space'):
+    with pytest.raises(DataError, match='looks past'):
         normalise(with_moved_camera(multiview, 0, shifted))
     shifted[2, 3] = 5.0
     with pytest.raises(DataError, match='camera cam0 of .* looks past'):
