@@ -174,11 +174,10 @@ class ImageBatchSource:
         return float(self._poses[:, :3, 3].norm(dim=1).min())
 
     @classmethod
-    def from_multiview(
+    def load(
         cls,
         multiview: Multiview,
         normalisation: SceneNormalisation,
-        *,
         size: int = PUBLISHED_SIZE,
         device: torch.device | str = 'cpu',
     ) -> 'ImageBatchSource':
