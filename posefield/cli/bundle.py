@@ -9,7 +9,12 @@ import typer
 app = typer.Typer(help='Look into maps and models.', no_args_is_help=True)
 
 # Index file -> the kind of folder it makes.
-INDEX_FILES = {'map.json': 'map', 'scene.json': 'scene'}
+INDEX_FILES = {
+    'map.json': 'map',
+    'scene.json': 'scene',
+    'model.json': 'model',
+    'multiview.json': 'multiview',
+}
 
 
 @app.callback()
@@ -19,7 +24,9 @@ def _group() -> None:
 
 @app.command()
 def info(
-    folder: Annotated[Path, typer.Argument(metavar='DIR', help='Map, model or scene folder.')],
+    folder: Annotated[
+        Path, typer.Argument(metavar='DIR', help='Map, model, scene or recording folder.')
+    ],
     as_json: Annotated[bool, typer.Option('--json', help='Print JSON.')] = False,
 ) -> None:
     """Say what is in a bundle and how large it is."""
@@ -43,6 +50,14 @@ def newest_schema(kind: str) -> int:
         from posefield.relocalization.map_bundle import MAP_SCHEMA
 
         return MAP_SCHEMA
+    if kind == 'model':
+        from posefield.articulation.model_bundle import MODEL_SCHEMA
+
+        return MODEL_SCHEMA
+    if kind == 'multiview':
+        from posefield.data.multiview import MULTIVIEW_SCHEMA
+
+        return MULTIVIEW_SCHEMA
     from posefield.data.scene import SCENE_SCHEMA
 
     return SCENE_SCHEMA
