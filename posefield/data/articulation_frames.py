@@ -1,4 +1,7 @@
-"""Drawing the frames of a simulated robot in parallel; small, as worker processes import it."""
+"""Drawing the frames of a simulated robot in parallel.
+
+Worker processes import this: nothing in it may need torch, which takes seconds to import.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,8 +18,8 @@ import threading
 import numpy as np
 
 from posefield.data.simulated_robot import SimulatedRobot
+from posefield.data.tiny_renderer import GlView
 from posefield.errors import DataError
-from posefield.geometry.camera import Camera
 
 # Fewer images than this are not worth the start of another process.
 IMAGES_PER_PROCESS = 100
@@ -41,23 +44,20 @@ class Drawing:
 
     Attributes:
         urdf: file.
-        camera: of all views.
-        T_world_cam_V44: their poses.
+        views: V of them, with the samples that `SimulatedRobot.render` expects.
         positions_FJ: of the movable joints.
     """
 
     urdf: Path
-    camera: Camera
-    T_world_cam_V44: np.ndarray
+    views: tuple[GlView, ...]
     positions_FJ: np.ndarray
 
     def draw(self, robot: SimulatedRobot, frame: int) -> DrawnFrame:
         """Draw all views of a frame; the result depends on nothing that was drawn before."""
-        views = [
-            robot.render(self.positions_FJ[frame], self.camera, T_world_cam)
-            for T_world_cam in self.T_world_cam_V44
-        ]
-        return DrawnFrame(np.stack([v[0] for v in views]), np.stack([v[1] for v in views]))
+        images, labels = zip(
+            *(robot.render(self.positions_FJ[frame], view) for view in self.views), strict=True
+        )
+        return DrawnFrame(np.stack(images), np.stack(labels))
 
 
 def draw_frames(drawing: Drawing, processes: int | None = None) -> Iterator[DrawnFrame]:
@@ -71,7 +71,7 @@ def draw_frames(drawing: Drawing, processes: int | None = None) -> Iterator[Draw
         DataError: for a number below 1, or when a process ends before its work is done.
     """
     if processes is None:
-        images = len(drawing.positions_FJ) * len(drawing.T_world_cam_V44)
+        images = len(drawing.positions_FJ) * len(drawing.views)
         processes = max(1, min(len(os.sched_getaffinity(0)), images // IMAGES_PER_PROCESS))
     if processes < 1:
         raise DataError(f'At least 1 process is needed to draw, got {processes}.')

@@ -12,7 +12,7 @@ import numpy as np
 from posefield.data import room_textures as textures
 from posefield.data.image_files import write_rgb
 from posefield.data.room_meshes import Mesh, ball, box, cylinder, grid
-from posefield.data.tiny_renderer import import_pybullet, projection_matrix, view_matrix
+from posefield.data.tiny_renderer import GlView, import_pybullet
 from posefield.geometry.camera import Camera
 
 ROOM_XYZ = np.array([5.0, 4.0, 2.6])
@@ -65,11 +65,12 @@ class SimulatedRoom:
             0 where a pixel covers an edge between two things.
         """
         fine = camera.resized(camera.width * SUPERSAMPLING, camera.height * SUPERSAMPLING)
+        view = GlView.of(fine, T_map_cam, near=NEAR, far=FAR)
         _, _, rgba, buffer, _ = self._bullet.getCameraImage(
             fine.width,
             fine.height,
-            viewMatrix=view_matrix(T_map_cam),
-            projectionMatrix=projection_matrix(fine, NEAR, FAR),
+            viewMatrix=view.view_matrix,
+            projectionMatrix=view.projection_matrix,
             lightDirection=[0.35, -0.5, 0.8],
             lightColor=[1.0, 0.98, 0.94],
             lightAmbientCoeff=0.72,

@@ -19,7 +19,9 @@ from posefield.data.camera_hemisphere import (
 )
 from posefield.data.joint_motion import random_motion
 from posefield.data.multiview import MULTIVIEW_KIND, Multiview, MultiviewWriter
-from posefield.data.simulated_robot import SimulatedRobot, find_urdf
+from posefield.data.rig_camera import RigCamera
+from posefield.data.simulated_robot import SUPERSAMPLING, SimulatedRobot, find_urdf
+from posefield.data.tiny_renderer import GlView
 from posefield.data.visual_geometry import outline_points
 from posefield.errors import DataError, Interrupted
 from posefield.geometry.poses import invert
@@ -95,12 +97,8 @@ def simulate_articulation(
         _sweep(truth.T_world_link_FL44, outlines),
     )
     about = {'format': 'simulated', 'urdf': str(urdf), 'seed': seed}
-    drawing = Drawing(
-        find_urdf(urdf),
-        cameras[0].camera,
-        np.stack([camera.T_world_cam for camera in cameras]),
-        positions_FJ,
-    )
+    views_drawn = tuple(_view(rig, truth) for rig in cameras)
+    drawing = Drawing(find_urdf(urdf), views_drawn, positions_FJ)
     with MultiviewWriter(out, cameras, provenance=about) as writer:
         try:
             _draw(drawing, writer, [rig.name for rig in cameras], processes, progress, stop)
@@ -170,6 +168,14 @@ def _true_motion(
     return ArticulationTruth(
         robot.links, tuple(joints), T_world_link_FL44, positions_FJ, radius, centre_3
     )
+
+
+def _view(rig: RigCamera, truth: ArticulationTruth) -> GlView:
+    """Return the view in which a camera draws the whole scene."""
+    distance = float(np.linalg.norm(rig.T_world_cam[:3, 3] - truth.scene_centre))
+    fine = rig.camera.resized(rig.camera.width * SUPERSAMPLING, rig.camera.height * SUPERSAMPLING)
+    far = distance + 2.0 * truth.scene_radius
+    return GlView.of(fine, rig.T_world_cam, near=0.01 * distance, far=far)
 
 
 def _sweep(T_world_link_FL44: np.ndarray, outlines: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -1,7 +1,7 @@
 """An articulated object in PyBullet: its links and joints, their poses, and pictures of it.
 
-The base stands still at the origin of the world; z is up; metres.  Small, because worker
-processes import it.
+The base stands still at the origin of the world; z is up; metres.  Worker processes import this:
+nothing in it may need torch, which takes seconds to import.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from posefield.data.tiny_renderer import (
-    STANDARD_OUTPUT,
-    captured,
-    import_pybullet,
-    projection_matrix,
-    view_matrix,
-)
+from posefield.data.tiny_renderer import STANDARD_OUTPUT, GlView, captured, import_pybullet
 from posefield.errors import DataError
-from posefield.geometry.camera import Camera
 
 # Samples per pixel and axis; odd, so that "more than half" favours neither side of an edge.
 SUPERSAMPLING = 3
@@ -53,6 +46,7 @@ class RobotJoint:
         axis_3: unit vector in the child's frame; zeros for a fixed joint.
         lower, upper: limits in radians or metres; 0 and 0 where there are none.
         max_speed: rad/s or m/s; 0 where the URDF has none.
+        stretch: what PyBullet multiplies a position by: the length of a sliding joint's axis.
     """
 
     name: str
@@ -63,6 +57,7 @@ class RobotJoint:
     lower: float
     upper: float
     max_speed: float
+    stretch: float = 1.0
 
     @property
     def can_move(self) -> bool:
@@ -137,7 +132,10 @@ class SimulatedRobot:
         """Put the movable joints at positions and return T_world_link (L, 4, 4)."""
         for joint, position in zip(self.movable, positions_J, strict=True):
             self._bullet.resetJointState(
-                self._body, joint.child - 1, position, physicsClientId=self._client
+                self._body,
+                joint.child - 1,
+                position / joint.stretch,
+                physicsClientId=self._client,
             )
         poses = [self._T_world_base]
         for link in range(len(self.links) - 1):
@@ -147,15 +145,12 @@ class SimulatedRobot:
             poses.append(self._matrix(state[4], state[5]))
         return np.stack(poses)
 
-    def render(
-        self, positions_J: Sequence[float], camera: Camera, T_world_cam: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def render(self, positions_J: Sequence[float], view: GlView) -> tuple[np.ndarray, np.ndarray]:
         """Draw the robot on white.
 
         Args:
             positions_J: of the movable joints.
-            camera: a pinhole camera.
-            T_world_cam: (4, 4), optical axes.
+            view: with `SUPERSAMPLING` samples per pixel and axis.
 
         Returns:
             image (H, W, 3) uint8 RGB, blended with white at the edges, and labels (H, W) uint8:
@@ -163,22 +158,20 @@ class SimulatedRobot:
             where the object covers half of the pixel or less.
         """
         self.link_poses(positions_J)
-        fine = camera.resized(camera.width * SUPERSAMPLING, camera.height * SUPERSAMPLING)
-        far_away = 10.0 * float(np.linalg.norm(T_world_cam[:3, 3]) + 1.0)
         _, _, rgba, _, bodies = self._bullet.getCameraImage(
-            fine.width,
-            fine.height,
-            viewMatrix=view_matrix(T_world_cam),
-            projectionMatrix=projection_matrix(fine, 1e-3 * far_away, far_away),
+            view.width,
+            view.height,
+            viewMatrix=view.view_matrix,
+            projectionMatrix=view.projection_matrix,
             renderer=self._bullet.ER_TINY_RENDERER,
             flags=self._bullet.ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX,
             physicsClientId=self._client,
             **SUN,
         )
-        rgba = np.asarray(rgba, dtype=np.uint8).reshape(fine.height, fine.width, 4)
-        bodies = np.asarray(bodies, dtype=np.int64).reshape(fine.height, fine.width)
+        rgba = np.asarray(rgba, dtype=np.uint8).reshape(view.height, view.width, 4)
+        bodies = np.asarray(bodies, dtype=np.int64).reshape(view.height, view.width)
         labels = np.where(bodies < 0, 0, (bodies >> BODY_BITS) + 1)
-        size = (camera.width, camera.height)
+        size = (view.width // SUPERSAMPLING, view.height // SUPERSAMPLING)
         image = cv2.resize(rgba[..., :3], size, interpolation=cv2.INTER_AREA)
         return image, _most_common(labels)
 
@@ -213,13 +206,17 @@ class SimulatedRobot:
                 f'{self._path} has {len(self.links)} links, expected fewer than {MOST_LINKS}.'
             )
         kinds = _joint_kinds(self._path)
-        self.joints = tuple(_joint(info, kinds[info[1].decode()]) for info in infos)
-        # PyBullet places the base by its centre of mass.
-        inertia = bullet.getDynamicsInfo(self._body, -1, physicsClientId=self._client)
-        placed = bullet.getBasePositionAndOrientation(self._body, physicsClientId=self._client)
-        self._T_world_base = self._matrix(*placed) @ np.linalg.inv(
-            self._matrix(inertia[3], inertia[4])
+        self.joints = tuple(
+            _joint(info, kinds[info[1].decode()], self._T_link_inertia(info[0])) for info in infos
         )
+        # PyBullet places the base by its centre of mass.
+        placed = bullet.getBasePositionAndOrientation(self._body, physicsClientId=self._client)
+        self._T_world_base = self._matrix(*placed) @ np.linalg.inv(self._T_link_inertia(-1))
+
+    def _T_link_inertia(self, link: int) -> np.ndarray:
+        """Return the frame (4, 4) of a link's inertia; -1 is the base."""
+        known = self._bullet.getDynamicsInfo(self._body, link, physicsClientId=self._client)
+        return self._matrix(known[3], known[4])
 
     def _matrix(self, position_3: Sequence[float], quat_xyzw: Sequence[float]) -> np.ndarray:
         T = np.eye(4)
@@ -267,21 +264,23 @@ def _joint_kinds(path: Path) -> dict[str, str]:
     return kinds
 
 
-def _joint(info: Sequence, kind: str) -> RobotJoint:
+def _joint(info: Sequence, kind: str, T_link_inertia: np.ndarray) -> RobotJoint:
+    """Return a joint from what PyBullet tells, which has the axis in the frame of the inertia."""
     lower, upper = (info[8], info[9]) if info[8] < info[9] else (0.0, 0.0)
     if (kind == 'prismatic' and lower == upper) or (kind == 'revolute' and info[8] == info[9]):
         kind = 'fixed'
     movable = kind != 'fixed'
-    axis_3 = np.array(info[13]) / np.linalg.norm(info[13]) if movable else np.zeros(3)
+    length = float(np.linalg.norm(info[13])) if movable else 1.0
     return RobotJoint(
         name=info[1].decode(),
         kind=kind,
         parent=info[16] + 1,
         child=info[0] + 1,
-        axis_3=axis_3,
+        axis_3=T_link_inertia[:3, :3] @ info[13] / length if movable else np.zeros(3),
         lower=lower if movable and kind != 'continuous' else 0.0,
         upper=upper if movable and kind != 'continuous' else 0.0,
         max_speed=max(info[11], 0.0),
+        stretch=length if kind == 'prismatic' else 1.0,
     )
 
 

@@ -1,18 +1,50 @@
-"""PyBullet's software renderer with exact cameras; small, because worker processes import it."""
+"""PyBullet's software renderer with exact cameras.
+
+Worker processes import this: nothing in it may need torch, which takes seconds to import.
+"""
 
 from collections.abc import Callable, Iterator
 import contextlib
 import ctypes
+from dataclasses import dataclass
 import os
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from posefield.errors import DataError
-from posefield.geometry.camera import Camera
+
+if TYPE_CHECKING:
+    from posefield.geometry.camera import Camera
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+
+
+@dataclass(frozen=True)
+class GlView:
+    """A camera at a place, as `pybullet.getCameraImage` takes it.
+
+    Attributes:
+        width, height: pixels.
+        view_matrix, projection_matrix: 16 numbers each, column by column.
+    """
+
+    width: int
+    height: int
+    view_matrix: tuple[float, ...]
+    projection_matrix: tuple[float, ...]
+
+    @classmethod
+    def of(cls, camera: 'Camera', T_world_cam: np.ndarray, *, near: float, far: float) -> 'GlView':
+        """Return the view of a pinhole camera, which sees from `near` to `far` along its axis."""
+        return cls(
+            camera.width,
+            camera.height,
+            tuple(_view_matrix(T_world_cam)),
+            tuple(_projection_matrix(camera, near, far)),
+        )
 
 
 def import_pybullet():
@@ -59,21 +91,17 @@ def captured(descriptor: int) -> Iterator[Callable[[], str]]:
             os.close(before)
 
 
-def view_matrix(T_world_cam: np.ndarray) -> list[float]:
+def _view_matrix(T_world_cam: np.ndarray) -> list[float]:
     """Return the OpenGL view matrix, column by column, of a pose (4, 4) with optical axes."""
     flip = np.diag([1.0, -1.0, -1.0, 1.0])
     return (flip @ np.linalg.inv(T_world_cam)).T.ravel().tolist()
 
 
-def projection_matrix(camera: Camera, near: float, far: float) -> list[float]:
+def _projection_matrix(camera: 'Camera', near: float, far: float) -> list[float]:
     """Return the OpenGL projection of a pinhole camera for TinyRenderer, column by column.
 
     TinyRenderer samples a pixel at its corner that is left in x and lower in y, where OpenGL
     samples its centre: the principal point takes the place of that half pixel.
-
-    Args:
-        camera: at the size of the picture to be drawn.
-        near, far: what is nearer or farther along the optical axis is not drawn.
     """
     P = np.zeros((4, 4))
     P[0, 0] = 2.0 * camera.fx / camera.width

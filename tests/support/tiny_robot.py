@@ -77,7 +77,7 @@ TINY_URDF = """<?xml version="1.0"?>
   </joint>
   <joint name="rail" type="prismatic">
     <parent link="lower"/><child link="slider"/>
-    <origin xyz="0.2 0 0.1" rpy="0 0 0.1"/><axis xyz="2 0 0"/>
+    <origin xyz="0.2 0 0.1" rpy="0 0 0.1"/><axis xyz="1 0 0"/>
     <limit lower="-0.15" upper="0.2" effort="10" velocity="1"/>
   </joint>
   <joint name="end" type="fixed">
