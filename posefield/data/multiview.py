@@ -20,15 +20,14 @@ import numpy as np
 from posefield import __version__
 from posefield.data.image_files import image_size, read_rgb
 from posefield.data.rig_camera import (
-    BACKGROUND,
     OBJECT,
-    UNRELIABLE,
     RigCamera,
     camera_from_json,
     camera_to_json,
     check_cameras,
     image_file,
     mask_file,
+    mask_of_grey,
     write_view,
 )
 from posefield.errors import DataError
@@ -173,10 +172,7 @@ class Multiview:
         if grey is None:
             raise DataError(f'The mask {path} does not open: it is missing or no picture.')
         self._check_size(view, grey, path)
-        mask = np.full(grey.shape, UNRELIABLE, np.uint8)
-        mask[grey < 64] = BACKGROUND
-        mask[grey > 191] = OBJECT
-        return mask
+        return mask_of_grey(grey)
 
     def read_masked(self, view: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Return an image whose pixels outside the object are background, and its mask.

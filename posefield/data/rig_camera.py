@@ -115,6 +115,14 @@ def write_view(
         raise DataError(f'The mask {path} could not be written.')
 
 
+def mask_of_grey(grey: np.ndarray) -> np.ndarray:
+    """Return the mask (H, W) of 0, 1 and 2 that a grey picture (H, W) uint8 stands for."""
+    mask = np.full(grey.shape, UNRELIABLE, np.uint8)
+    mask[grey < 64] = BACKGROUND
+    mask[grey > 191] = OBJECT
+    return mask
+
+
 def image_file(camera: str, frame: int, image_suffix: str) -> str:
     """Return the path of an image in its recording."""
     return f'images/{camera}/{frame:06d}.{image_suffix}'
