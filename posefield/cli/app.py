@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from posefield.cli.articulation import app as articulation_app
 from posefield.cli.bag import app as bag_app
 from posefield.cli.bundle import app as bundle_app
 from posefield.cli.demo import demo
@@ -20,7 +21,7 @@ EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name='posefield',
-    help='Learn maps from posed photos and find a camera in them.',
+    help='Learn maps from posed photos and find a camera in them; learn moving things.',
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(scene_app, name='scene')
 app.add_typer(map_app, name='map')
 app.add_typer(bag_app, name='bag')
+app.add_typer(articulation_app, name='articulation')
 app.add_typer(bundle_app, name='bundle')
 app.command()(localize)
 app.command()(tables)
