@@ -257,7 +257,7 @@ def iteration_times(
 def watch_it_move_times(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     """Return the time of one iteration of Watch It Move, by how it is computed.
 
-    TF32 rounds what the decoder multiplies, but neither points nor distances.
+    TF32 rounds the products in the networks, but not those that place points.
     """
     times = {}
     for way in ('plain', 'tf32'):

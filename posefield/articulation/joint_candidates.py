@@ -41,9 +41,10 @@ def candidate_offsets(radii_P3: torch.Tensor) -> torch.Tensor:
 
 def candidate_points(T_scene_part_BP44: torch.Tensor, radii_P3: torch.Tensor) -> torch.Tensor:
     """Return the candidates (B, P, 6, 3) of posed parts in the scene frame."""
-    offsets_P63 = candidate_offsets(radii_P3)
     R, t = T_scene_part_BP44[..., :3, :3], T_scene_part_BP44[..., :3, 3]
-    return torch.einsum('bpij,pmj->bpmi', R, offsets_P63) + t[:, :, None]
+    # The axes of the ellipsoids are the columns of their rotations.
+    steps = CANDIDATE_SHARE * (R * radii_P3[:, None]).transpose(-1, -2)
+    return t[:, :, None] + torch.stack([steps, -steps], dim=3).flatten(2, 3)
 
 
 def joint_positions(points_BPM3: torch.Tensor, edges: Sequence[Edge]) -> torch.Tensor:

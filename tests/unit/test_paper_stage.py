@@ -3,6 +3,7 @@
 from dataclasses import replace
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from posefield.articulation.paper_stage import PaperDraws, PaperStage, Stretch
 from posefield.articulation.paper_training import (
     MERGING_STAGE,
     PARTS_STAGE,
+    part_motion,
     train_paper,
 )
 from posefield.errors import LearningError, LearningInterrupted
@@ -152,6 +154,23 @@ def test_two_balls_are_learned():
         for ball in ball_centres(frame, 6):
             distances = ((motion.centres_FP3[frame] - ball) ** 2).sum(axis=1) ** 0.5
             assert distances.min() < 0.2
+
+
+def test_the_motion_is_what_the_networks_say_with_exact_rotations():
+    model, distances = tiny_model(6), PairDistances(4)
+    T = model.poses.all_frames()
+    distances.update(T, candidate_points(T, model.radii_P3))
+    with torch.no_grad():
+        model.decoder.colour.weight.zero_()
+        model.decoder.colour.bias.copy_(torch.tensor([0.0, 9.0, -9.0]))
+    motion = part_motion(model, distances, (0, 1, 2, 5, 6, 9))
+    assert motion.frames_F == (0, 1, 2, 5, 6, 9)
+    assert motion.edges == distances.tree()
+    np.testing.assert_allclose(motion.T_scene_part_FP44, T.detach(), atol=1e-6)
+    R = motion.T_scene_part_FP44[..., :3, :3]
+    np.testing.assert_allclose(R @ R.swapaxes(-1, -2), np.eye(3) + 0 * R, atol=1e-12)
+    np.testing.assert_allclose(motion.radii_P3, model.radii_P3.detach())
+    np.testing.assert_allclose(motion.colours_P3, [[0.5, 1.0, 0.0]] * 4, atol=1e-6)
 
 
 def test_both_stages_share_the_steps_and_the_second_has_a_new_optimizer():
