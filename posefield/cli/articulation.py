@@ -3,6 +3,7 @@
 import typer
 
 from posefield.cli.articulation_data import import_command, info
+from posefield.cli.articulation_evaluate import evaluate
 from posefield.cli.articulation_learn import export, render, train
 from posefield.cli.articulation_simulate import simulate
 
@@ -14,5 +15,6 @@ app.command('import')(import_command)
 app.command()(info)
 app.command()(simulate)
 app.command()(train)
+app.command()(evaluate)
 app.command()(render)
 app.command()(export)
