@@ -1,13 +1,14 @@
 """Parts that move as one become one body, until what is left between bodies is motion."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from posefield.articulation.joint_types import (
-    PRICES,
-    RatedPair,
-    noise_variance,
+    SIMPLE,
+    Misfits,
+    noise_variances,
     pair_misfits,
     rated,
     spanning_tree,
@@ -15,7 +16,7 @@ from posefield.articulation.joint_types import (
 from posefield.articulation.rigid_bodies import Bodies, merged_body
 
 # Bodies are only compared with this many nearest ones.
-NEIGHBOURS = 7
+NEIGHBOURS = 6
 
 
 @dataclass(frozen=True)
@@ -34,51 +35,38 @@ class MergeLevel:
     motion: float
 
 
-@dataclass(frozen=True)
-class Merged:
-    """Bodies that move against each other.
+def merge(bodies: Bodies) -> tuple[Bodies, tuple[MergeLevel, ...]]:
+    """Return bodies that move against each other, and the merges that made them.
 
-    Attributes:
-        bodies: what is left.
-        tree: pairs that hold them together.
-        noise: variance of a coordinate of a part's pose.
-        levels: the merges made, and last the one that would come next, if any.
+    The last level is the one that would come next; it was not made if its motion is not below 1.
     """
-
-    bodies: Bodies
-    tree: list[RatedPair]
-    noise: float
-    levels: tuple[MergeLevel, ...]
-
-
-def motion_of(pair: RatedPair, noise: float) -> float:
-    """Return how much more a joint explains than none, in units of its price."""
-    gains = {
-        kind: (pair.misfits['fixed'] - misfit) / noise / PRICES[kind]
-        for kind, misfit in pair.misfits.items()
-        if kind != 'fixed'
-    }
-    return max(gains.values())
-
-
-def merge(bodies: Bodies) -> Merged:
-    """Return the bodies and the tree that are left when all parts that move as one are merged."""
-    misfits = pair_misfits(bodies, _near_pairs(bodies))
-    noise = noise_variance(misfits, len(bodies))
+    misfits = pair_misfits(bodies, near_pairs(bodies), SIMPLE)
     levels = []
     while True:
-        tree = spanning_tree(rated(bodies, misfits, noise), len(bodies))
-        by_motion = sorted(tree, key=lambda pair: motion_of(pair, noise))
-        if by_motion:
-            least = by_motion[0]
-            members = (bodies.members[least.i], bodies.members[least.j])
-            levels.append(MergeLevel(len(bodies), members, motion_of(least, noise)))
-        if not by_motion or levels[-1].motion >= 1.0:
-            return Merged(bodies, tree, noise, tuple(levels))
+        noise_B = noise_variances(misfits, len(bodies))
+        tree = spanning_tree(rated(bodies, misfits, noise_B), len(bodies))
+        if not tree:
+            return bodies, tuple(levels)
+        least = min(tree, key=lambda pair: pair.motion)
+        members = (bodies.members[least.i], bodies.members[least.j])
+        levels.append(MergeLevel(len(bodies), members, least.motion))
+        if least.motion >= 1.0:
+            return bodies, tuple(levels)
         bodies, misfits = _joined(bodies, misfits, least.i, least.j)
 
 
-def _joined(bodies: Bodies, misfits: dict, i: int, j: int) -> tuple[Bodies, dict]:
+def grouped(bodies: Bodies, groups: Sequence[Sequence[int]]) -> Bodies:
+    """Return one body for every group of bodies."""
+    merged = [merged_body(bodies, tuple(group)) for group in groups]
+    return Bodies(
+        np.concatenate([body.T_scene_body_BF44 for body in merged]),
+        np.concatenate([body.covariances_B66 for body in merged]),
+        tuple(body.members[0] for body in merged),
+        np.concatenate([body.extents_B for body in merged]),
+    )
+
+
+def _joined(bodies: Bodies, misfits: Misfits, i: int, j: int) -> tuple[Bodies, Misfits]:
     """Return the bodies with i and j as one, the last, and the misfits of the pairs."""
     rest = [body for body in range(len(bodies)) if body not in (i, j)]
     new = merged_body(bodies, (i, j))
@@ -95,19 +83,30 @@ def _joined(bodies: Bodies, misfits: dict, i: int, j: int) -> tuple[Bodies, dict
         if a in index and b in index
     }
     last = len(joined) - 1
-    fresh = [pair for pair in _near_pairs(joined) if last in pair]
-    return joined, kept | pair_misfits(joined, fresh)
+    fresh = [pair for pair in near_pairs(joined) if last in pair]
+    return joined, kept | pair_misfits(joined, fresh, SIMPLE)
 
 
-def _near_pairs(bodies: Bodies) -> list[tuple[int, int]]:
-    """Return pairs (i < j) of bodies that are among each other's nearest, surface to surface."""
+def near_pairs(bodies: Bodies) -> list[tuple[int, int]]:
+    """Return pairs (i < j) of bodies that are among each other's nearest, surface to surface.
+
+    With them all bodies hang together.
+    """
     centres = bodies.T_scene_body_BF44[..., :3, 3]
     distances = np.linalg.norm(centres[:, None] - centres[None], axis=-1).mean(axis=-1)
     distances -= bodies.extents_B[:, None] + bodies.extents_B[None]
-    nearest = np.argsort(distances + np.diag(np.full(len(bodies), np.inf)), axis=1)
-    pairs = {
-        (min(i, int(j)), max(i, int(j)))
-        for i in range(len(bodies))
-        for j in nearest[i, : min(NEIGHBOURS, len(bodies) - 1)]
-    }
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argsort(distances, axis=1)[:, : min(NEIGHBOURS, len(bodies) - 1)]
+    pairs = {(min(i, int(j)), max(i, int(j))) for i in range(len(bodies)) for j in nearest[i]}
+    reached = {0}
+    while len(reached) < len(bodies):
+        inside = sorted(reached)
+        outside = [body for body in range(len(bodies)) if body not in reached]
+        grown = {b for a, b in pairs if a in reached} | {a for a, b in pairs if b in reached}
+        if grown <= reached:
+            between = distances[np.ix_(inside, outside)]
+            a, b = np.unravel_index(between.argmin(), between.shape)
+            pairs.add((min(inside[a], outside[b]), max(inside[a], outside[b])))
+            grown = {outside[b]}
+        reached |= grown
     return sorted(pairs)

@@ -38,6 +38,11 @@ class Bodies:
     members: tuple[tuple[int, ...], ...]
     extents_B: np.ndarray
 
+    @property
+    def members_B(self) -> np.ndarray:
+        """Number of parts of each."""
+        return np.array([len(parts) for parts in self.members])
+
     def __len__(self) -> int:
         return len(self.members)
 

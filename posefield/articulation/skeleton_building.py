@@ -24,14 +24,12 @@ class BuiltSkeleton:
         T_link_part_P44: poses of the parts in their links.
         positions_FD: of the movable joints.
         T_scene_root_F44: poses of the root.
-        joints: index in the tree of each movable joint.
     """
 
     skeleton: Skeleton
     T_link_part_P44: np.ndarray
     positions_FD: np.ndarray
     T_scene_root_F44: np.ndarray
-    joints: tuple[int, ...]
 
 
 def build_skeleton(tree: Tree, squares_FP: np.ndarray) -> BuiltSkeleton:
@@ -75,7 +73,6 @@ def build_skeleton(tree: Tree, squares_FP: np.ndarray) -> BuiltSkeleton:
         back[tree.link_of_part] @ T_part,
         positions[:, 1:],
         tree.T_scene_root_F44 @ T_root_link,
-        tuple(range(1, len(tree.parents))),
     )
 
 
@@ -101,12 +98,11 @@ def _centres(tree: Tree, T_first_L44: np.ndarray) -> np.ndarray:
     A joint's centre is where on its axis it is nearest to the parts on both of its sides.
     """
     T_part = T_first_L44[tree.link_of_part] @ tree.T_link_part_P44
-    carried_LP = tree.above()[tree.link_of_part].T
     centres = T_first_L44[:, :3, 3].copy()
-    sides = _sides(tree, carried_LP)
-    centres[0] = T_part[sides[0][1], :3, 3].mean(axis=0)
+    between = sides(tree)
+    centres[0] = T_part[between[0][1], :3, 3].mean(axis=0)
     for link, parent in enumerate(tree.parents[1:], start=1):
-        above, below = sides[link]
+        above, below = between[link]
         ends = T_part[:, None, :3, 3][above], T_part[None, :, :3, 3][:, below]
         gaps = np.linalg.norm(ends[0] - ends[1], axis=-1)
         one, other = np.unravel_index(gaps.argmin(), gaps.shape)
@@ -118,9 +114,13 @@ def _centres(tree: Tree, T_first_L44: np.ndarray) -> np.ndarray:
     return centres
 
 
-def _sides(tree: Tree, carried_LP: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return, for every link, the parts of the nearest link above and below that has any."""
-    sides = []
+def sides(tree: Tree) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return, for every link, masks (P,) of the parts above and below its joint.
+
+    Those of the nearest link that has any; below a massless one, of all that it carries.
+    """
+    carried_LP = tree.above()[tree.link_of_part].T
+    found = []
     for link in range(len(tree.parents)):
         below = tree.link_of_part == link
         if not below.any():
@@ -129,8 +129,8 @@ def _sides(tree: Tree, carried_LP: np.ndarray) -> list[tuple[np.ndarray, np.ndar
         while parent > 0 and not (tree.link_of_part == parent).any():
             parent = tree.parents[parent]
         above = tree.link_of_part == parent
-        sides.append((above if above.any() else ~carried_LP[link], below))
-    return sides
+        found.append((above if above.any() else ~carried_LP[link], below))
+    return found
 
 
 def _names(tree: Tree) -> list[str]:

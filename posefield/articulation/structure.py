@@ -4,12 +4,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from posefield.articulation.joint_reports import JointReport, report_joints
 from posefield.articulation.kinematics import Skeleton
 from posefield.articulation.merging import MergeLevel, merge
 from posefield.articulation.parts import PartMotion
-from posefield.articulation.rigid_bodies import Bodies, bodies_of_parts, rotation_lengths
+from posefield.articulation.rigid_bodies import bodies_of_parts, rotation_lengths
 from posefield.articulation.skeleton_building import build_skeleton
-from posefield.articulation.tree_search import search_tree, steadiest
+from posefield.articulation.tree_fitting import TreeFit, fit_tree
+from posefield.articulation.tree_search import Observed, coordinate_noise, search_tree
 from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import ArticulationError
 
@@ -33,27 +35,6 @@ class StructureConfig:
             raise ArticulationError(
                 f'max_search_frames must be at least 3, found {self.max_search_frames}.'
             )
-
-
-@dataclass(frozen=True)
-class JointReport:
-    """How sure a joint is.
-
-    Attributes:
-        name: of the joint.
-        kind: of it.
-        evidence: what freezing it would cost, in units of the noise of one coordinate in every
-            frame; chance would give about 1.
-        fixed_point_residual: how far, root mean square, the joint's centre is from staying in
-            both links; scene units.
-        candidate_residual: the same of the midpoint of the nearest candidates of the parts.
-    """
-
-    name: str
-    kind: str
-    evidence: float
-    fixed_point_residual: float
-    candidate_residual: float
 
 
 @dataclass(frozen=True)
@@ -133,17 +114,21 @@ def find_structure(motion: PartMotion, config: StructureConfig | None = None) ->
     """
     config = config or StructureConfig()
     _check(motion, config)
-    T_FP44, lengths = motion.T_scene_part_FP44, rotation_lengths(motion.radii_P3)
-    merged = merge(bodies_of_parts(_some_frames(motion, config.max_search_frames)))
-    root = _root(merged.bodies, config.root_part)
-    found = search_tree(merged, root, T_FP44, lengths)
-    built = build_skeleton(found.fit.tree, found.fit.squares_FP)
+    chosen = _search_frames(motion, config.max_search_frames)
+    observed = _observed(motion, chosen, config.root_part)
+    bodies, levels = merge(observed.parts)
+    found = search_tree(observed, bodies)
+    fit = _in_all_frames(found.fit, motion, chosen)
+    built = build_skeleton(fit.tree, fit.squares_FP)
+    joints = report_joints(
+        built, fit.tree, found.evidence_L, bodies_of_parts(motion), motion.radii_P3
+    )
     return Structure(
         built.skeleton,
         built.T_link_part_P44,
         built.positions_FD,
         built.T_scene_root_F44,
-        StructureReport(float(np.sqrt(merged.noise)), merged.levels, ()),
+        StructureReport(float(np.sqrt(coordinate_noise(fit))), levels, joints),
     )
 
 
@@ -165,20 +150,37 @@ def _check(motion: PartMotion, config: StructureConfig) -> None:
         )
 
 
-def _some_frames(motion: PartMotion, most: int) -> PartMotion:
-    """Return the motion in at most so many frames, evenly over all."""
+def _search_frames(motion: PartMotion, most: int) -> np.ndarray:
+    """Return the indices of at most so many frames, evenly over all."""
     frames = len(motion.frames_F)
-    if frames <= most:
-        return motion
-    chosen = np.linspace(0, frames - 1, most).round().astype(int)
-    return replace(
+    return np.linspace(0, frames - 1, min(frames, most)).round().astype(int)
+
+
+def _observed(motion: PartMotion, chosen: np.ndarray, root_part: int | None) -> Observed:
+    some = replace(
         motion,
         T_scene_part_FP44=motion.T_scene_part_FP44[chosen],
         frames_F=tuple(motion.frames_F[index] for index in chosen),
     )
+    return Observed(
+        bodies_of_parts(some),
+        some.T_scene_part_FP44,
+        rotation_lengths(motion.radii_P3),
+        root_part,
+    )
 
 
-def _root(bodies: Bodies, part: int | None) -> int:
-    if part is None:
-        return steadiest(bodies)
-    return next(body for body, members in enumerate(bodies.members) if part in members)
+def _in_all_frames(fit: TreeFit, motion: PartMotion, chosen: np.ndarray) -> TreeFit:
+    """Return the tree fitted to all frames, started between those that it was found in."""
+    frames = len(motion.frames_F)
+    if frames == len(chosen):
+        return fit
+    everyone = np.arange(frames)
+    positions = [np.interp(everyone, chosen, column) for column in fit.tree.positions_FL.T]
+    nearest = np.abs(everyone[:, None] - chosen).argmin(axis=1)
+    tree = replace(
+        fit.tree,
+        positions_FL=np.stack(positions, axis=1),
+        T_scene_root_F44=fit.tree.T_scene_root_F44[nearest],
+    )
+    return fit_tree(tree, motion.T_scene_part_FP44, rotation_lengths(motion.radii_P3))

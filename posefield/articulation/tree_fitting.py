@@ -13,10 +13,10 @@ from scipy.spatial.transform import Rotation
 from posefield.articulation.rigid_bodies import OUTLIER, moved, offsets
 from posefield.geometry.poses import invert
 
-DAMPING = 1e-4
+DAMPING, LEAST_DAMPING = 1e-4, 1e-8
 MAX_DAMPING = 1e6
 # Bounds of a part's error against the typical one.
-LEAST_SCALE, GREATEST_SCALE = 0.5, 3.0
+LEAST_SCALE, GREATEST_SCALE = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,24 @@ def fit_tree(
     return TreeFit(tree, (errors**2).sum(axis=-1), _misfit(errors))
 
 
+def freezing_costs(
+    fit: TreeFit, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray
+) -> np.ndarray:
+    """Return what freezing each joint (L,) would cost, all else adapting, to first order.
+
+    Per frame, in units of the noise of the parts that would be moved; chance gives about 1.
+    Infinite for the root.
+    """
+    metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
+    errors = _errors(fit.tree, T_scene_part_FP44, metric)
+    scales = _scales(errors)
+    weights = 1.0 / (scales + errors**2 / OUTLIER**2)
+    equations = _normal_equations(fit.tree, T_scene_part_FP44, metric, errors, weights)
+    costs = np.full(len(fit.tree.parents), np.inf)
+    costs[1:] = equations.freezing_costs(fit.tree.positions_FL[:, 1:])
+    return costs
+
+
 def _errors(tree: Tree, T_scene_part: np.ndarray, metric_P6: np.ndarray) -> np.ndarray:
     """Return observed against predicted poses (F, P, 6), as lengths in the parts' frames."""
     predicted = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
@@ -161,17 +179,42 @@ class _Step:
     def applied(self, tree: Tree, damping: float) -> Tree:
         d, s = self.between_Fds.shape[1:]
         of_frames = np.einsum('fii->fi', self.frame_Fdd)
-        floor = 1e-3 * of_frames.mean() + 1e-12
+        floor = 1e-3 * of_frames.sum() / max(of_frames.size, 1) + 1e-12
         damped = self.frame_Fdd + np.eye(d) * (damping * (of_frames + floor))[:, None]
         eliminated = np.linalg.solve(
             damped, np.concatenate([self.between_Fds, self.frame_pull_Fd[..., None]], axis=-1)
         )
+        flat = self.between_Fds.reshape(-1, s)
+        reduced = self.shared_ss - flat.T @ eliminated[..., :s].reshape(-1, s)
         diagonal = np.diag(self.shared_ss)
-        reduced = self.shared_ss + np.diag(damping * (diagonal + 1e-3 * diagonal.mean() + 1e-12))
-        reduced -= np.einsum('fds,fdt->st', self.between_Fds, eliminated[..., :s])
-        pull = self.shared_pull_s - np.einsum('fds,fd->s', self.between_Fds, eliminated[..., s])
-        shared = np.linalg.lstsq(reduced, pull, rcond=1e-12)[0]
+        # The least keeps what is not determined, such as a joint's place along its axis, in place.
+        reduced += np.diag(damping * diagonal + LEAST_DAMPING * (diagonal.mean() + 1e-12))
+        pull = self.shared_pull_s - flat.T @ eliminated[..., s].ravel()
+        shared = np.linalg.solve(reduced, pull)
         return _moved_tree(tree, eliminated[..., s] - eliminated[..., :s] @ shared, shared)
+
+    def freezing_costs(self, positions_FJ: np.ndarray) -> np.ndarray:
+        """Return the rise (J,) of the cost per frame if one column's positions were constant.
+
+        q^T C^-1 q over the frames with C the covariance of the positions that is left when all
+        other unknowns adapt, and the constant is chosen best.
+        """
+        frames, d, s = self.between_Fds.shape
+        regular = self.frame_Fdd + np.eye(d) * (LEAST_DAMPING * np.trace(self.frame_Fdd.mean(0)))
+        inverse = np.linalg.inv(regular)
+        eliminated = inverse @ self.between_Fds
+        reduced = self.shared_ss - self.between_Fds.reshape(-1, s).T @ eliminated.reshape(-1, s)
+        reduced += np.eye(s) * (LEAST_DAMPING * np.trace(self.shared_ss))
+        spread = np.linalg.inv(reduced)
+        costs = []
+        for joint, positions in enumerate(positions_FJ.T):
+            by_shared = eliminated[:, joint]
+            covariance = np.diag(inverse[:, joint, joint]) + by_shared @ spread @ by_shared.T
+            right = np.stack([positions - positions.mean(), np.ones(frames)], axis=1)
+            solved = np.linalg.solve(covariance, right)
+            products = right.T @ solved
+            costs.append(products[0, 0] - products[0, 1] ** 2 / products[1, 1])
+        return np.array(costs) / frames
 
 
 def _moved_tree(tree: Tree, of_frames_Fd: np.ndarray, shared_s: np.ndarray) -> Tree:
@@ -216,16 +259,6 @@ def _normal_equations(
     return _assembled(J_frame, J_joints, metric_P6, errors, weights)
 
 
-def part_motions(tree: Tree, lengths_P3: np.ndarray) -> np.ndarray:
-    """Return how the parts move with the joints (F, P, J, 6), as lengths in their frames."""
-    T, before = tree.poses()
-    T_scene_part = T[:, tree.link_of_part] @ tree.T_link_part_P44
-    carried = tree.above()[tree.link_of_part].astype(float)
-    metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
-    moves = _by_positions(tree, before, T_scene_part[..., :3, 3]) * carried[None, :, 1:, None]
-    return np.swapaxes(_to_part_frames(T_scene_part, metric) @ np.swapaxes(moves, -1, -2), -1, -2)
-
-
 def _assembled(
     J_frame: np.ndarray,
     J_joints: np.ndarray,
@@ -240,18 +273,20 @@ def _assembled(
     shared = np.zeros((of_joints + 6 * parts, of_joints + 6 * parts))
     between = np.zeros((frames, d, len(shared)))
     pull = np.zeros(len(shared))
-    flat = (frames * parts * 6, -1)
+    flat = (frames * parts * 6, of_joints)
     shared[:of_joints, :of_joints] = J_joints.reshape(flat).T @ W_joints.reshape(flat)
-    crossed = -np.einsum('fpks,pk->spk', W_joints, metric_P6).reshape(of_joints, -1)
+    crossed = -np.einsum('fpks,pk->spk', W_joints, metric_P6).reshape(of_joints, 6 * parts)
     shared[:of_joints, of_joints:] = crossed
     shared[of_joints:, :of_joints] = crossed.T
     own = (weights.sum(axis=0) * metric_P6**2).ravel()
     shared[range(of_joints, len(shared)), range(of_joints, len(shared))] = own
-    stacked = (frames, parts * 6, -1)
-    rows, weighted = J_frame.reshape(stacked), W_frame.reshape(stacked)
-    between[..., :of_joints] = np.swapaxes(weighted, 1, 2) @ J_joints.reshape(stacked)
+    rows = J_frame.reshape(frames, parts * 6, d)
+    weighted = W_frame.reshape(frames, parts * 6, d)
+    between[..., :of_joints] = np.swapaxes(weighted, 1, 2) @ J_joints.reshape(
+        frames, parts * 6, of_joints
+    )
     between[..., of_joints:] = -np.einsum('fpkd,pk->fdpk', W_frame, metric_P6).reshape(
-        frames, d, -1
+        frames, d, 6 * parts
     )
     pull[:of_joints] = -np.einsum('fpks,fpk->s', W_joints, errors)
     pull[of_joints:] = ((weights * errors).sum(axis=0) * metric_P6).ravel()

@@ -1,20 +1,42 @@
 """The tree of joints that explains how the parts move with as little freedom as it can."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from posefield.articulation.joint_series import Edge, tree_of, without_joint
-from posefield.articulation.merging import Merged
-from posefield.articulation.rigid_bodies import Bodies
-from posefield.articulation.tree_fitting import Tree, TreeFit, fit_tree, part_motions
+from posefield.articulation.joint_types import noise_variances, pair_misfits, rated, spanning_tree
+from posefield.articulation.merging import grouped, near_pairs
+from posefield.articulation.rigid_bodies import Bodies, mean_poses, offsets
+from posefield.articulation.tree_fitting import Tree, TreeFit, fit_tree, freezing_costs
+from posefield.geometry.poses import invert
 
-# A joint stays if freezing it costs more than this, see `evidence`.
-LEAST_EVIDENCE = 4.0
-TRIAL_ITERATIONS = 8
-# Joints that, all else still, move the parts by more than this many times what they must need no
-# trial.
-PLAIN_MOTION = 50.0
+# A joint stays if freezing it costs more than this, see `freezing_costs`.
+LEAST_EVIDENCE = 12.0
+ROUNDS = 3
+# Of a fit after one joint was frozen.
+REFIT_ITERATIONS = 6
+# Bodies that stray this many times as far as the steadiest are as still as it.
+STILL = 2.0
+# A root that strays less than this many times the noise stands.
+STANDS = 4.0
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the search explains.
+
+    Attributes:
+        parts: every part as a body of its own.
+        T_scene_part_FP44: their poses.
+        lengths_P3: see `rotation_lengths`.
+        root_part: the part whose link is the root, or None.
+    """
+
+    parts: Bodies
+    T_scene_part_FP44: np.ndarray
+    lengths_P3: np.ndarray
+    root_part: int | None
 
 
 @dataclass(frozen=True)
@@ -23,42 +45,94 @@ class FoundTree:
 
     Attributes:
         fit: the tree.
-        evidence_L: of each joint, how much freezing it would cost: squared misfit a frame, in
-            units of the variance of one coordinate.  Infinite where no trial was needed.
+        evidence_L: of each joint, what freezing it would cost.
     """
 
     fit: TreeFit
     evidence_L: np.ndarray
 
 
-def search_tree(
-    merged: Merged, root: int, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray
-) -> FoundTree:
-    """Return the tree of the merged bodies, fitted, without the joints that explain only noise.
+def search_tree(observed: Observed, bodies: Bodies) -> FoundTree:
+    """Return a tree of joints between bodies, fitted, without joints that explain only noise.
 
-    Args:
-        merged: bodies and which of them hold together.
-        root: index of the body that is the root.
-        T_scene_part_FP44: observed poses.
-        lengths_P3: see `rotation_lengths`.
+    What freezing joints puts together is seen better, so that the tree is then built anew.
     """
-    edges = [Edge(pair.i, pair.j, pair.kind) for pair in merged.tree]
-    tree = tree_of(merged.bodies, edges, root, T_scene_part_FP44)
-    fit = fit_tree(tree, T_scene_part_FP44, lengths_P3)
+    found = _pruned(observed, _fitted(observed, bodies))
+    for _ in range(ROUNDS - 1):
+        groups = _groups(found.fit.tree)
+        if len(groups) == len(bodies):
+            break
+        bodies = grouped(observed.parts, groups)
+        again = _pruned(observed, _fitted(observed, bodies))
+        if _price(again, found) >= _price(found, found):
+            break
+        found = again
+    return found
+
+
+def _fitted(observed: Observed, bodies: Bodies) -> TreeFit:
+    """Return the cheapest tree of joints between bodies, fitted to the poses of all parts."""
+    misfits = pair_misfits(bodies, near_pairs(bodies))
+    noise_B = noise_variances(misfits, len(bodies))
+    pairs = spanning_tree(rated(bodies, misfits, noise_B), len(bodies))
+    # Bodies that seem to move as one may do so about an axis that only the whole tree shows.
+    edges = [
+        Edge(pair.i, pair.j, 'revolute' if pair.kind == 'fixed' else pair.kind) for pair in pairs
+    ]
+    root = steadiest(bodies) if observed.root_part is None else _holder(bodies, observed.root_part)
+    tree = tree_of(bodies, edges, root, observed.T_scene_part_FP44)
+    if unrest(bodies)[root] < STANDS * np.sqrt(np.median(noise_B)):
+        tree = _standing(tree)
+    return fit_tree(tree, observed.T_scene_part_FP44, observed.lengths_P3)
+
+
+def _pruned(observed: Observed, fit: TreeFit) -> FoundTree:
+    """Return the tree without the joints whose freezing costs too little, one after the other."""
+    seen = observed.T_scene_part_FP44, observed.lengths_P3
     while True:
-        found = _with_evidence(fit, T_scene_part_FP44, lengths_P3)
-        weakest = int(found.evidence_L.argmin())
-        if found.evidence_L[weakest] >= LEAST_EVIDENCE:
-            return found
-        frozen = without_joint(fit.tree, weakest)
-        fit = fit_tree(frozen, T_scene_part_FP44, lengths_P3)
+        costs = freezing_costs(fit, *seen)
+        weakest = int(costs.argmin())
+        if costs[weakest] >= LEAST_EVIDENCE:
+            return FoundTree(fit_tree(fit.tree, *seen), costs)
+        fit = fit_tree(without_joint(fit.tree, weakest), *seen, REFIT_ITERATIONS)
+
+
+def _price(found: FoundTree, reference: FoundTree) -> float:
+    """Return misfit in units of the reference's noise, and freedom, a frame."""
+    parts = len(found.fit.tree.link_of_part)
+    return (
+        found.fit.misfit * parts / coordinate_noise(reference.fit)
+        + LEAST_EVIDENCE * found.fit.tree.freedoms
+    )
+
+
+def _groups(tree: Tree) -> list[list[int]]:
+    """Return the parts of every link that has any."""
+    return [
+        np.flatnonzero(tree.link_of_part == link).tolist()
+        for link in sorted(set(tree.link_of_part.tolist()))
+    ]
+
+
+def _holder(bodies: Bodies, part: int) -> int:
+    return next(body for body, members in enumerate(bodies.members) if part in members)
+
+
+def unrest(bodies: Bodies) -> np.ndarray:
+    """Return how far bodies (B,) stray from their mean poses, root mean square, as lengths."""
+    T = bodies.T_scene_body_BF44
+    away = offsets(invert(mean_poses(T, np.ones(T.shape[:2])))[:, None] @ T)
+    informations = np.linalg.inv(bodies.covariances_B66)
+    informations /= bodies.members_B[:, None, None]
+    squares = np.einsum('bfi,bij,bfj->bf', away, informations, away)
+    return np.sqrt(np.median(squares, axis=1) / 6.0)
 
 
 def steadiest(bodies: Bodies) -> int:
-    """Return the index of the body whose surface moves least about its own mean."""
-    T = bodies.T_scene_body_BF44
-    points = T[..., :3, :3] * bodies.extents_B[:, None, None, None] + T[..., :3, 3:]
-    return int(points.std(axis=1).mean(axis=(1, 2)).argmin())
+    """Return the index of the body that moves least; of several that hardly do, the largest."""
+    strays = unrest(bodies)
+    still = strays <= STILL * strays.min() + 1e-9
+    return int(np.where(still, bodies.extents_B, 0.0).argmax())
 
 
 def coordinate_noise(fit: TreeFit) -> float:
@@ -70,25 +144,8 @@ def coordinate_noise(fit: TreeFit) -> float:
     return fit.misfit / max(left, 1.0)
 
 
-def _with_evidence(
-    fit: TreeFit, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray
-) -> FoundTree:
-    tree, noise = fit.tree, coordinate_noise(fit)
-    parts = len(tree.link_of_part)
-    evidence = np.full(len(tree.parents), np.inf)
-    motions = _visible_motions(tree, lengths_P3)
-    for joint in range(1, len(tree.parents)):
-        if motions[joint] > PLAIN_MOTION * LEAST_EVIDENCE * noise:
-            continue
-        frozen = without_joint(tree, joint)
-        trial = fit_tree(frozen, T_scene_part_FP44, lengths_P3, TRIAL_ITERATIONS)
-        evidence[joint] = (trial.misfit - fit.misfit) * parts / noise
-    return FoundTree(fit, evidence)
-
-
-def _visible_motions(tree: Tree, lengths_P3: np.ndarray) -> np.ndarray:
-    """Return the mean squared motion (L,) of all parts that each joint causes on its own."""
-    per_position = part_motions(tree, lengths_P3)
-    spread = tree.positions_FL - np.median(tree.positions_FL, axis=0)
-    motions = (per_position**2).sum(axis=(1, 3)) * spread[:, 1:] ** 2
-    return np.concatenate([[np.inf], motions.mean(axis=0)])
+def _standing(tree: Tree) -> Tree:
+    """Return the tree with its root in one place for all frames."""
+    T = tree.T_scene_root_F44
+    mean = mean_poses(T[None], np.ones((1, len(T))))
+    return replace(tree, T_scene_root_F44=np.repeat(mean, len(T), axis=0), root_moves=False)

@@ -63,3 +63,17 @@ def test_the_skeleton_moves_the_parts_as_seen():
     poses = structure.part_poses(structure.positions_FD, structure.T_scene_root_F44)
     np.testing.assert_allclose(poses, chain.motion.T_scene_part_FP44, atol=1e-5)
     np.testing.assert_allclose(structure.positions_FD[0], 0.0, atol=1e-9)
+
+
+def test_one_part_is_a_skeleton_without_joints():
+    chain = make_chain([], [('base', (0.0, 0.0, 0.0), BLOCK)])
+    structure = find_structure(chain.motion)
+    assert structure.skeleton.movable == ()
+    assert structure.skeleton.links[0].parts == (0,)
+    poses = structure.part_poses({}, structure.T_scene_root_F44[0])
+    np.testing.assert_allclose(poses, chain.motion.T_scene_part_FP44[0], atol=1e-9)
+
+
+def test_parts_that_never_move_are_one_link():
+    chain = make_chain(ARM, ARM_PARTS, amplitude=0.0, noise=0.003)
+    assert _groups(find_structure(chain.motion)) == {(0, 1, 2, 3, 4)}
