@@ -13,10 +13,10 @@ import torch
 from posefield.articulation.decoder import DecoderConfig
 from posefield.articulation.joint_candidates import PairDistances
 from posefield.articulation.paper_images import ImageBatchSource
-from posefield.articulation.paper_losses import PUBLISHED_WEIGHTS
 from posefield.articulation.paper_model import PaperModel, PaperModelConfig
 from posefield.articulation.paper_rendering import PaperRenderConfig
 from posefield.articulation.paper_stage import PaperConfig, PaperStage, Stretch
+from posefield.articulation.published import published_config
 
 # How far the parts are spread out, and the cameras away, scene units.
 OBJECT_RADIUS, CAMERA_DISTANCE = 0.5, 2.2
@@ -32,7 +32,7 @@ class PaperSizes:
         views, frames: of the video.
     """
 
-    config: PaperConfig = PaperConfig(weights=PUBLISHED_WEIGHTS['robots'])
+    config: PaperConfig = published_config('atlas')
     views: int = 5
     frames: int = 300
 

@@ -169,6 +169,11 @@ class ImageBatchSource:
         return self._images.shape[2] * self._images.shape[3]
 
     @property
+    def reliable(self) -> bool:
+        """Whether no mask has an unreliable pixel."""
+        return not any(bool((masks == UNRELIABLE).any()) for masks in self._masks)
+
+    @property
     def closest_camera(self) -> float:
         """Distance of the closest camera from the scene's origin, scene units."""
         return float(self._poses[:, :3, 3].norm(dim=1).min())

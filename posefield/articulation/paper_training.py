@@ -76,7 +76,7 @@ def train_paper(
         raise LearningError(
             f'There are {source.frames} frames of images, but {len(frames_F)} numbers of them.'
         )
-    config = replace(config, render=replace(config.render, near_plane=_near_plane(source, config)))
+    config = _fitted_to(source, config)
     first_weights = torch.Generator().manual_seed(seed)
     model = PaperModel(config.model, source.frames, generator=first_weights).to(source.device)
     distances = PairDistances(config.model.parts).to(source.device)
@@ -95,10 +95,19 @@ def train_paper(
     return PaperResult(part_motion(model, distances, frames_F), model, results)
 
 
-def _near_plane(source: ImageBatchSource, config: PaperConfig) -> float:
-    """Return the published near plane, or a nearer one for cameras that are close."""
+def _fitted_to(source: ImageBatchSource, config: PaperConfig) -> PaperConfig:
+    """Return the configuration with what nobody should have to set by hand.
+
+    The near plane comes nearer for cameras that are close.  Where masks are unreliable anywhere,
+    centres are not drawn to the silhouette (as for the dog, section 5.1): a part that is hidden
+    would be pushed out of its place.
+    """
     before_thing = max(source.closest_camera - SCENE_RADIUS, LEAST_NEAR_PLANE)
-    return min(config.render.near_plane, before_thing)
+    near_plane = min(config.render.near_plane, before_thing)
+    config = replace(config, render=replace(config.render, near_plane=near_plane))
+    if source.reliable:
+        return config
+    return replace(config, weights=replace(config.weights, centres=0.0))
 
 
 def _stretches(

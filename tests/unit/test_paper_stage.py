@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from posefield.articulation import paper_rendering, volume_rendering
 from posefield.articulation.joint_candidates import (
     PairDistances,
     candidate_points,
@@ -21,6 +22,7 @@ from posefield.articulation.paper_training import (
     part_motion,
     train_paper,
 )
+from posefield.articulation.published import RECORDINGS, published_config
 from posefield.errors import LearningError, LearningInterrupted
 from posefield.learning.checkpoints import CheckpointStore
 from posefield.learning.loop import run_stage
@@ -264,10 +266,25 @@ def test_images_without_the_object_do_not_stop_learning():
     assert all(p.isfinite().all() for p in model.parameters())
 
 
-def test_cameras_that_are_close_have_a_nearer_near_plane():
-    near = tiny_source(distance=1.2)
-    result = _train(steps=2, source=near)
-    assert result.stages[PARTS_STAGE].steps == 1
+def test_cameras_that_are_close_have_a_nearer_near_plane(monkeypatch):
+    seen = []
+
+    def depth_range(depths, near_plane, margin):
+        seen.append(near_plane)
+        return volume_rendering.depth_range(depths, near_plane, margin)
+
+    monkeypatch.setattr(paper_rendering, 'depth_range', depth_range)
+    for distance, expected in ((2.5, 1.0), (1.2, 1.2 * 1.16**0.5 - 0.75), (0.5, 0.05)):
+        seen.clear()
+        _train(steps=2, source=tiny_source(distance=distance))
+        assert seen == pytest.approx([expected] * 2)
+
+
+def test_centres_are_not_drawn_to_silhouettes_that_are_unreliable():
+    source = tiny_source()
+    assert 'centres' in _train(steps=2, source=source).stages[PARTS_STAGE].metrics
+    source._masks[1, 3, 5, 7] = 2
+    assert 'centres' not in _train(steps=2, source=source).stages[PARTS_STAGE].metrics
 
 
 def test_what_cannot_be_learned_is_refused():
@@ -283,10 +300,25 @@ def test_what_cannot_be_learned_is_refused():
 
 
 def test_the_published_sizes():
-    config = type(TINY)()
+    config = published_config('zju')
     assert (config.images, config.rays, config.size, config.model.parts) == (16, 384, 512, 20)
     assert config.render.coarse_samples + config.render.fine_samples == 128
     model = PaperModel(config.model, 300, generator=torch.Generator())
     hidden = [layer.out_features for layer in model.poses.layers[::2]]
     assert hidden == [256, 256, 256, 256, 180]
     assert torch.equal(model.radii_P3, torch.full((20, 3), 0.1))
+
+
+def test_the_recordings_of_the_paper_have_their_own_configurations():
+    found = {
+        name: (c.model.parts, c.model.pose_features, c.rays, c.weights.silhouette)
+        for name, c in ((name, published_config(name)) for name in RECORDINGS)
+    }
+    assert found['zju'] == found['dog'] == (20, 50, 384, 600)
+    assert found['atlas'] == found['baxter'] == (20, 30, 384, 400)
+    assert found['nao'] == (20, 30, 384, 600)
+    assert found['cassie'] == found['spot'] == (15, 30, 512, 400)
+    assert found['pandas'] == (10, 30, 512, 400)
+    assert found['iiwa'] == (8, 30, 512, 400)
+    with pytest.raises(LearningError, match="Unknown recording 'kuka'"):
+        published_config('kuka')
