@@ -1,0 +1,211 @@
+"""Carrying ellipsoids from one frame through all others (part_fitting, stage 1).
+
+It begins in one frame, where the ellipsoids settle in its visual hull.  Then frames are opened
+one after the other, forwards and backwards, each starting from where the parts were heading, and
+fitted together with some that are open already.  In the end all frames are fitted alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import math
+
+import torch
+
+from posefield.articulation.ellipsoid_rendering import ellipses_of, monomials, render_ellipses
+from posefield.articulation.ellipsoid_tracks import EllipsoidTracks
+from posefield.articulation.fitting_data import FittingPixels
+from posefield.learning.stage import Stage
+
+# A pixel of the object that nothing covers costs no more than -log of this.
+LEAST_COVER = 1e-4
+# A pixel of the background costs no more than this.
+MOST_COVER = 20.0
+
+
+@dataclass(frozen=True)
+class PartStageConfig:
+    """How ellipsoids are carried through the frames.
+
+    Attributes:
+        settling, opened: fractions of the budget at which the first frame has settled and all
+            frames are open.
+        counts: pixels of an image of each kind (`FittingPixels.draw`).
+        images: of a step, once all frames are open.
+        soft_px, sharp_px: width of the outlines at first and in the end, pixels.
+        depth_blur: `render_ellipses`, scene units.
+        colour_weight, smoothness_weight, looseness_weight: of the losses, against 1 for the
+            silhouette.
+        rates: Adam's learning rates of quaternions, centres, log radii, colours, textures, light.
+    """
+
+    settling: float = 0.06
+    opened: float = 0.7
+    counts: tuple[int, int, int] = (96, 72, 16)
+    images: int = 20
+    soft_px: float = 2.0
+    sharp_px: float = 0.7
+    depth_blur: float = 0.03
+    colour_weight: float = 2.0
+    smoothness_weight: float = 20.0
+    looseness_weight: float = 1e-3
+    rates: tuple[float, ...] = (0.01, 0.003, 0.01, 0.01, 0.003, 0.003)
+
+
+@dataclass(frozen=True)
+class _OpeningSchedule:
+    """The whole rate while frames open, then half a cosine down to a twentieth."""
+
+    opened: float
+
+    def __call__(self, fraction: float) -> float:
+        done = max(0.0, fraction - self.opened) / (1.0 - self.opened)
+        return 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+class PartFittingStage(Stage):
+    """Trains `tracks` on random pixels of the frames that are open."""
+
+    def __init__(
+        self,
+        name: str,
+        tracks: EllipsoidTracks,
+        pixels: FittingPixels,
+        first_frame: int,
+        config: PartStageConfig,
+    ):
+        self.name = name
+        self.tracks = tracks
+        self.config = config
+        self.schedule = _OpeningSchedule(config.opened)
+        self._pixels = pixels
+        self._order = frame_order(first_frame, pixels.frames)
+        self.intervals = 4 * pixels.frames
+        self.skips = 20
+        self._open = 1
+        self._fraction = 0.0
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """Return the tracks."""
+        return {'tracks': self.tracks}
+
+    def parameter_groups(self) -> list[dict]:
+        """Return poses, shapes and colours with their own rates."""
+        tracks = self.tracks
+        parameters = (
+            tracks.quaternions_FP4,
+            tracks.centres_FP3,
+            tracks.log_radii_P3,
+            tracks.means_P3,
+            tracks.textures_P33,
+            tracks.light_3,
+        )
+        rates = self.config.rates
+        return [{'params': [p], 'lr': rate} for p, rate in zip(parameters, rates, strict=True)]
+
+    def make_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
+        """Return Adam with a short memory, because every frame is seen now and then only."""
+        return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+
+    def on_interval(self, fraction: float) -> bool:
+        """Open the frames that are due."""
+        self._fraction = fraction
+        config = self.config
+        done = (fraction - config.settling) / (config.opened - config.settling)
+        due = 1 + math.floor(min(1.0, max(0.0, done)) * (self._pixels.frames - 1) + 1e-9)
+        while self._open < due:
+            frame = self._order[self._open]
+            first, last = self._range()
+            known = last if frame > last else first
+            before = 2 * known - frame
+            self.tracks.extrapolate(frame, known, before if first <= before <= last else None)
+            self._open += 1
+        return False
+
+    def extra_state(self) -> dict:
+        """Return how many frames are open, and how far the run is."""
+        return {'open': self._open, 'fraction': self._fraction}
+
+    def load_extra_state(self, state: dict) -> None:
+        """Take them back."""
+        self._open, self._fraction = int(state['open']), float(state['fraction'])
+
+    def step(self, step: int, generator: torch.Generator) -> Mapping[str, torch.Tensor | float]:
+        """Render random pixels of some images, and compare."""
+        config = self.config
+        images = self._choose_images(generator)
+        silhouette, colour = compare(
+            self.tracks, self._pixels, images, config.counts, self._softness(), config.depth_blur,
+            generator,
+        )  # fmt: skip
+        loss = silhouette + config.colour_weight * colour + self.tracks.shape_losses()
+        first, last = self._range()
+        if last - first >= 2:
+            smoothness, looseness = self.tracks.motion_losses(first, last)
+            loss = loss + config.smoothness_weight * smoothness
+            loss = loss + config.looseness_weight * looseness
+        return {
+            'loss': loss,
+            'silhouette': silhouette.detach(),
+            'colour': colour.detach(),
+            'frames': float(self._open),
+        }
+
+    def _range(self) -> tuple[int, int]:
+        opened = self._order[: self._open]
+        return min(opened), max(opened)
+
+    def _softness(self) -> float:
+        """Return the width of the outlines on the image plane at z = 1."""
+        config = self.config
+        done = min(1.0, self._fraction / config.settling)
+        pixels = config.soft_px + (config.sharp_px - config.soft_px) * done
+        return pixels * self._pixels.pixel_size
+
+    def _choose_images(self, generator: torch.Generator) -> torch.Tensor:
+        """Return numbers of images: all views of the newest frames, and of one older."""
+        pixels, device = self._pixels, self._pixels.device
+        if self._open == pixels.frames and self._fraction >= self.config.opened:
+            count = (self.config.images,)
+            return torch.randint(pixels.images, count, generator=generator, device=device)
+        newest = self._order[self._open - 1]
+        before = self._order[max(0, self._open - 2)]
+        older = torch.randint(self._open, (1,), generator=generator, device=device)
+        frames = torch.tensor([newest, newest, before, self._order[int(older)]], device=device)
+        views = torch.arange(pixels.views, device=device)
+        return (views[:, None] * pixels.frames + frames).reshape(-1)
+
+
+def frame_order(first: int, frames: int) -> list[int]:
+    """Return all frames in the order in which they are opened: onwards, then backwards."""
+    return [*range(first, frames), *range(first - 1, -1, -1)]
+
+
+def compare(
+    tracks: EllipsoidTracks,
+    pixels: FittingPixels,
+    images_B: torch.Tensor,
+    counts: tuple[int, int, int],
+    softness: float,
+    depth_blur: float,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Render random pixels of images.
+
+    Returns:
+        the cross-entropy of the silhouette, and the squared error of the colours of the object.
+    """
+    places, colours, is_object = pixels.draw(images_B, counts, generator)
+    R, centres = tracks.poses(images_B % pixels.frames)
+    ellipses = ellipses_of(
+        R, centres, tracks.radii_P3, tracks.appearance(), pixels.cameras_of(images_B)
+    )
+    opaqueness, found, _ = render_ellipses(ellipses, monomials(places), softness, depth_blur)
+    cover = -torch.expm1(-opaqueness)
+    silhouette = torch.where(
+        is_object, -torch.log(cover + LEAST_COVER), opaqueness.clamp(max=MOST_COVER)
+    )
+    level = pixels.background
+    drawn = cover[:, None] * (found - level) + level
+    square = (drawn - colours.transpose(1, 2)).square().sum(dim=1)
+    counted = is_object.sum().clamp(min=1)
+    return silhouette.mean(), (square * is_object).sum() / counted
