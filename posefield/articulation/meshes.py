@@ -14,13 +14,13 @@ from PIL import Image
 from skimage import measure
 import trimesh
 
-from posefield.articulation.link_geometry import LinkGeometry, PointFunction
+from posefield.articulation.link_geometry import Ellipsoid, LinkGeometry, PointFunction
 from posefield.errors import ArticulationError
 
 logger = logging.getLogger(__name__)
 
 POINTS_AT_ONCE = 65536
-# Pieces of a surface that have less than this share of its area are specks, not parts of it.
+# Pieces of a surface with less than this share of the area of the largest are specks.
 SPECK = 0.002
 TEXTURE_SIZE = 128
 
@@ -84,45 +84,47 @@ def in_chunks(function: PointFunction, points_N3: np.ndarray) -> np.ndarray:
     return np.concatenate([function(points_N3[i : i + POINTS_AT_ONCE]) for i in starts])
 
 
-def link_mesh(geometry: LinkGeometry, cells: int, max_faces: int) -> ColouredMesh:
+def link_mesh(name: str, geometry: LinkGeometry, cells: int, max_faces: int) -> ColouredMesh:
     """Return the visible surface of a link that has parts.
 
     Args:
-        geometry: where its surface is nowhere inside the grid, its ellipsoids are meshed.
+        name: of the link, for messages.
+        geometry: where the grid meets no surface, each of its ellipsoids is meshed.
         cells: of marching cubes, along the longest side of the link; up to twice as many where a
             part is thinner than these.
         max_faces: the mesh is decimated to at most this many.
-
-    Raises:
-        ArticulationError: when the ellipsoids are too flat for the grid, too.
     """
     bounds_23 = geometry.bounds_23()
     thinnest = min(item.radii_3.min() for item in geometry.ellipsoids)
     cells = int(np.clip(np.ptp(bounds_23, axis=0).max() / thinnest, cells, 2 * cells))
     surface = geometry.surface or geometry.ellipsoid_surface()
     triangles = marching_cubes(surface.distances, bounds_23, cells)
-    if triangles is None and geometry.surface is not None:
-        logger.warning('A link has no surface inside its ellipsoids, which are meshed instead.')
-        surface = geometry.ellipsoid_surface()
-        triangles = marching_cubes(surface.distances, bounds_23, cells)
     if triangles is None:
-        raise ArticulationError(
-            f'The ellipsoids of a link are thinner than a cell of its grid, found radius '
-            f'{thinnest:.3g} and {cells} cells, expected more cells.'
-        )
-    mesh = decimated(without_specks(trimesh.Trimesh(*triangles)), max_faces)
+        logger.warning('Link %s has no surface; its ellipsoids are meshed instead.', name)
+        surface = geometry.ellipsoid_surface()
+        mesh = trimesh.util.concatenate([ellipsoid_mesh(item) for item in geometry.ellipsoids])
+    else:
+        mesh = without_specks(trimesh.Trimesh(*triangles))
+    mesh = decimated(mesh, max_faces)
     colours_V3 = np.clip(in_chunks(surface.colours, mesh.vertices), 0.0, 1.0)
     return ColouredMesh(np.asarray(mesh.vertices), np.asarray(mesh.faces), colours_V3)
 
 
+def ellipsoid_mesh(ellipsoid: Ellipsoid) -> trimesh.Trimesh:
+    """Return the surface of an ellipsoid, in the frame of its link."""
+    mesh = trimesh.creation.icosphere(subdivisions=3)
+    mesh.apply_scale(ellipsoid.radii_3)
+    mesh.apply_transform(ellipsoid.T_link_part)
+    return mesh
+
+
 def without_specks(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Return the pieces of a mesh that have a share of its area; without cavities in them."""
+    """Return the pieces of a mesh that are not small beside the largest; cavities are."""
     pieces = trimesh.graph.connected_components(
         mesh.face_adjacency, nodes=np.arange(len(mesh.faces))
     )
-    kept = [
-        piece for piece in pieces if mesh.area_faces[piece].sum() >= SPECK * mesh.area_faces.sum()
-    ]
+    areas = np.array([mesh.area_faces[piece].sum() for piece in pieces])
+    kept = [pieces[i] for i in np.flatnonzero(areas >= SPECK * areas.max())]
     return mesh.submesh(kept, append=True, repair=False)
 
 

@@ -104,7 +104,7 @@ def write_urdf(
         config: how; the defaults when None.
 
     Raises:
-        ArticulationError: when a link has no geometry or no surface.
+        ArticulationError: when a link has no geometry, or a surface that is not finite.
         BundleError: when the folder cannot be written or holds something else.
     """
     with atomic_folder(out) as folder:
@@ -207,7 +207,7 @@ def _add_body(
     if not geometry.ellipsoids:
         return
     name = link.get('name')
-    mesh = link_mesh(geometry, config.cells, config.max_faces)
+    mesh = link_mesh(name, geometry, config.cells, config.max_faces)
     for file, content in coloured_obj(mesh, name).items():
         (meshes / file).write_bytes(content)
     visual = ElementTree.SubElement(link, 'visual')
