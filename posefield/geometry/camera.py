@@ -160,3 +160,10 @@ class Camera:
                 pixels_N2[:, None], self.K_33, distortion, None, None, criteria
             )
         return rays.reshape(-1, 2)
+
+
+def covered_share(query: Camera, reference: Camera) -> float:
+    """Return the share of a reference view's width or height that a query covers, at most 1."""
+    width = query.width / query.fx * reference.fx / reference.width
+    height = query.height / query.fy * reference.fy / reference.height
+    return min(1.0, width, height)

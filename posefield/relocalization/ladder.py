@@ -10,6 +10,7 @@ import torch
 
 from posefield.errors import LocalizationError
 from posefield.features.sift import detect_sift
+from posefield.geometry.camera import covered_share
 from posefield.geometry.poses import invert
 from posefield.relocalization.acceptance import Evidence
 from posefield.relocalization.hypotheses import (
@@ -24,12 +25,12 @@ from posefield.relocalization.localizer_config import LocalizerConfig
 from posefield.relocalization.map_bundle import MapBundle
 from posefield.relocalization.query import Query
 from posefield.relocalization.reference_view import to_reference_view
-from posefield.relocalization.refiners.field_alignment import FieldAligner, PoseCheck
+from posefield.relocalization.refiners.field_alignment import FieldAligner, PoseCheck, Round
 from posefield.relocalization.refiners.gradient_refiner import GradientRefiner, RefinedMap
 from posefield.relocalization.refiners.keyframe_alignment import KeyframeAligner
 from posefield.relocalization.refiners.refined import Refined
 from posefield.relocalization.refiners.synthesis import Synthesis, synthesis_of
-from posefield.relocalization.retrieval import ReferenceGrids, covered_share
+from posefield.relocalization.retrieval import ReferenceGrids
 from posefield.relocalization.sparse_pose import (
     PointMatches,
     SparsePose,
@@ -37,6 +38,13 @@ from posefield.relocalization.sparse_pose import (
     solve_sparse_pose,
 )
 from posefield.relocalization.stopwatch import Stopwatch
+
+# Robust cost of pixels that have nothing to do with each other: unit features, all positive,
+# are about 1 apart, squared.
+UNRELATED_COST = 0.33
+# Hypotheses of one search are this far apart, in scene scales (see `pose_distance`).
+NEAR, FAR = 0.1, 0.2
+WIDE_RUNGS = frozenset({'retrieval', 'field'})
 
 
 class Ladder:
@@ -95,6 +103,9 @@ class Ladder:
                 return max(outcomes, key=lambda outcome: outcome.score)
         for hypothesis in self._searched(query, held_out, watch):
             outcomes.append(self.finish(query, hypothesis, matches, held_out, watch))
+        if prior is None and not any(_accepted(outcome) for outcome in outcomes):
+            for hypothesis in self._sought(query, held_out, watch):
+                outcomes.append(self.finish(query, hypothesis, matches, held_out, watch))
         if not outcomes:
             raise LocalizationError(
                 'No rung has a hypothesis for this image: expected sparse matches, a prior, or '
@@ -147,11 +158,28 @@ class Ladder:
         with watch.time('hypotheses'):
             hypotheses = self._proposals(query, held_out)
         if len(hypotheses) > self.config.refined:
-            hypotheses = self._ranked(query, hypotheses, held_out, watch)[: self.config.refined]
+            coarse = self.config.field.coarse
+            hypotheses = self._ranked(query, hypotheses, coarse, held_out, watch)
+            hypotheses = hypotheses[: self.config.refined]
             rounds = self.config.field.fine
         else:
             rounds = self.config.field.coarse + self.config.field.fine
         return [self._refined(query, h, rounds, held_out, watch) for h in hypotheses]
+
+    def _sought(self, query: Query, held_out: HeldOut, watch: Stopwatch) -> list[Hypothesis]:
+        """Return the best of many hypotheses, for a query that is still lost."""
+        config = self.config
+        if config.sought == 0 or self.gradient is not None or not WIDE_RUNGS <= config.rungs:
+            return []
+        with watch.time('hypotheses'):
+            poses = self._retrieved(query, held_out, config.sought, FAR)
+            hypotheses = [Hypothesis('retrieval', T, T) for T in poses]
+        coarse = config.field.wide + config.field.coarse
+        hypotheses = self._ranked(query, hypotheses, coarse, held_out, watch)
+        fine = config.field.fine
+        best = self._ranked(query, hypotheses[: config.sought_refined], fine, held_out, watch)
+        # They come from afar: two renders more bring the best of them all the way.
+        return [self._refined(query, h, fine, held_out, watch) for h in best[: config.refined]]
 
     def _proposals(self, query: Query, held_out: HeldOut) -> list[Hypothesis]:
         rungs = self.config.rungs
@@ -165,21 +193,19 @@ class Ladder:
                 T = regression.T_field_cam.numpy()
                 hypotheses.append(Hypothesis('regressor', T, T))
         if 'retrieval' in rungs:
-            for T in self._retrieved(query, held_out):
+            for T in self._retrieved(query, held_out, self.config.retrieved, NEAR):
                 hypotheses.append(Hypothesis('retrieval', T, T))
         return hypotheses
 
-    def _retrieved(self, query: Query, held_out: HeldOut) -> list[np.ndarray]:
+    def _retrieved(
+        self, query: Query, held_out: HeldOut, count: int, distance: float
+    ) -> list[np.ndarray]:
         """Return poses of views that look like the query; a narrow one is sought enlarged."""
-        config, image = self.config, query.image
-        min_distance = 0.1 * self.bundle.scene_scale
+        image, min_distance = query.image, distance * self.bundle.scene_scale
         share = covered_share(image.camera, self.bundle.reference_camera)
-        if share >= config.narrow_query:
-            return self._references.nearest(
-                image, config.retrieved, min_distance, held_out.references
-            )
-        enlarged = self._enlarged(share)
-        return enlarged.nearest(image, config.retrieved, min_distance, held_out.keyframes)
+        if share >= self.config.narrow_query:
+            return self._references.nearest(image, count, min_distance, held_out.references)
+        return self._enlarged(share).nearest(image, count, min_distance, held_out.keyframes)
 
     def _enlarged(self, share: float) -> ReferenceGrids:
         """Return the keyframes at a size at which a narrow query is as large as a reference."""
@@ -197,10 +223,11 @@ class Ladder:
         self,
         query: Query,
         hypotheses: list[Hypothesis],
+        rounds: tuple[Round, ...],
         held_out: HeldOut,
         watch: Stopwatch,
     ) -> list[Hypothesis]:
-        """Return hypotheses after the coarse rounds, the best fitting first."""
+        """Return hypotheses after some rounds, the best fitting first."""
         if self.gradient is not None or 'field' not in self.config.rungs:
             with watch.time('check'):
                 costs = [self._check(query, h, held_out).cost for h in hypotheses]
@@ -208,9 +235,9 @@ class Ladder:
         ranked = []
         with watch.time('field'):
             for hypothesis in hypotheses:
-                coarse = self.config.field.coarse
-                refined = self._field_aligned(query, hypothesis, coarse, held_out)
-                cost = refined.cost + 0.5 * (1.0 - refined.overlap)
+                refined = self._field_aligned(query, hypothesis, rounds, held_out)
+                seen = refined.overlap
+                cost = seen * refined.cost + (1.0 - seen) * UNRELATED_COST
                 ranked.append((cost, self._moved(hypothesis, refined, 'field', NOTHING_HELD_OUT)))
         return [hypothesis for _, hypothesis in sorted(ranked, key=lambda pair: pair[0])]
 

@@ -36,6 +36,9 @@ class LocalizerConfig:
         narrow_query: a query that covers less than this share of a reference view's width or
             height is compared with enlarged keyframes instead.
         refined: hypotheses that get all rounds of field alignment.
+        sought: reference views taken as hypotheses when the few did not lead to a pose that can
+            be trusted and no prior is known; 0 for no second search.
+        sought_refined: hypotheses of the second search that get all rounds.
         narrow_prior_deg: a prior surer than this (one deviation, of the angle under which the
             median depth's point moves) goes to the fine rounds at once.
         sparse, field, keyframe: settings of the rungs.
@@ -47,6 +50,8 @@ class LocalizerConfig:
     retrieved: int = 3
     narrow_query: float = 0.75
     refined: int = 2
+    sought: int = 16
+    sought_refined: int = 6
     narrow_prior_deg: float = 1.5
     sparse: SparsePoseConfig = SparsePoseConfig()
     field: FieldAlignmentConfig = FieldAlignmentConfig()

@@ -183,13 +183,6 @@ def pose_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.linalg.norm(first[:3, 3] - second[:3, 3]) + angle)
 
 
-def covered_share(query: Camera, reference: Camera) -> float:
-    """Return the share of a reference view's width or height that a query covers, at most 1."""
-    width = query.width / query.fx * reference.fx / reference.width
-    height = query.height / query.fy * reference.fy / reference.height
-    return min(1.0, width, height)
-
-
 def _covered_cells(query: Camera, reference: Camera) -> torch.Tensor:
     """Return which cells (h, w) of a reference view the query covers, as 0 and 1."""
     sx, sy = query.fx / reference.fx, query.fy / reference.fy

@@ -99,6 +99,32 @@ def test_a_prior_is_refined_where_nothing_else_is_on(tiny_localizer):
     assert rotation_deg < 0.5
 
 
+def test_a_lost_query_is_sought_from_many_views(tiny_localizer):
+    generator = np.random.default_rng(0)
+    T_true = [perturbed(query_poses()[k % 3], 0.5, 25.0, generator) for k in range(7)][-1]
+    image = ROOM.view(CAMERA, T_true)[0]
+    rungs = frozenset({'retrieval', 'field', 'keyframe'})
+    errors_deg = {}
+    for sought in (0, ALL.sought):
+        config = LocalizerConfig(rungs, retrieved=1, sought=sought)
+        found = Localizer(tiny_localizer.bundle, config).localize(image, CAMERA)
+        errors_deg[found.accepted] = relative_error(found, T_true)[1]
+    assert errors_deg[False] > 10.0  # the view that looks most like it leads elsewhere
+    assert errors_deg[True] < 3.0
+
+
+def test_a_narrow_query_is_found(tiny_localizer):
+    width, height = round(0.4 * CAMERA.width), round(0.4 * CAMERA.height)
+    x, y = (CAMERA.width - width) // 2, (CAMERA.height - height) // 2
+    for image, T_true in pictures():
+        narrow = np.ascontiguousarray(image[y : y + height, x : x + width])
+        found = tiny_localizer.localize(narrow, CAMERA.cropped(x, y, width, height))
+        assert found.accepted
+        relative, rotation_deg = relative_error(found, T_true)
+        assert relative < 0.03
+        assert rotation_deg < 1.5
+
+
 def test_a_sure_prior_needs_fewer_renders_than_a_vague_one(tiny_localizer):
     localizer = Localizer(tiny_localizer.bundle, LocalizerConfig(frozenset({'field'})))
     image, T_true = pictures()[0]

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 import torch
 
-from posefield.geometry.camera import Camera
+from posefield.geometry.camera import Camera, covered_share
 from posefield.geometry.poses import perturbed, pose_errors
 from posefield.relocalization.photos import SizedImage
 from posefield.relocalization.retrieval import (
@@ -20,7 +20,6 @@ from posefield.relocalization.retrieval import (
     ReferenceGrids,
     _covered_cells,
     _largest_shift,
-    covered_share,
     pose_distance,
     shifted_similarity,
     turned,

@@ -46,6 +46,7 @@ class FieldAlignmentConfig:
 
     Attributes:
         coarse: first rounds, which every hypothesis gets.
+        wide: what goes before them for hypotheses that may be far off.
         fine: rounds for the best hypotheses.
         kernel_scale: squared feature distance at which the robust kernel begins to give up.
         stop_px: no further round of the same size when one moved the median point less.
@@ -54,6 +55,7 @@ class FieldAlignmentConfig:
     """
 
     coarse: tuple[Round, ...] = (Round(0.5, 2.5), Round(0.5, 1.5))
+    wide: tuple[Round, ...] = (Round(0.5, 3.5),)
     fine: tuple[Round, ...] = (Round(1.0, 1.5), Round(1.0, 0.7))
     kernel_scale: float = 0.5
     stop_px: float = 0.05

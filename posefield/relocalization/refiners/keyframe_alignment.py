@@ -88,7 +88,7 @@ class KeyframeAligner:
             source = self._source(chosen, this, blur)
             prior = _scaled_prior(start, prior_information_66, result)
             result = align(
-                query.target(self._pixels(this), this.sigma_px),
+                query.target(self._query_pixels(query, chosen[0], this), this.sigma_px),
                 source,
                 T,
                 config.least_squares,
@@ -109,6 +109,12 @@ class KeyframeAligner:
 
     def _pixels(self, this: Round) -> int:
         return round(this.size * self._short_side)
+
+    def _query_pixels(self, query: Query, index: int, this: Round) -> int:
+        """Return the query's short side at which it shows things as large as a keyframe does."""
+        keyframe = self._keyframes.keyframes[index].camera.with_short_side(self._pixels(this))
+        camera = query.image.camera
+        return max(2, round(min(camera.width, camera.height) * keyframe.fx / camera.fx))
 
     def _source(self, chosen: list[int], this: Round, blur: Blur) -> SourcePoints:
         parts = [
