@@ -179,7 +179,7 @@ class ImageBatchSource:
         return float(self._poses[:, :3, 3].norm(dim=1).min())
 
     @classmethod
-    def load(
+    def from_multiview(
         cls,
         multiview: Multiview,
         normalisation: SceneNormalisation,

@@ -157,7 +157,7 @@ def ball(tmp_path) -> Multiview:
 
 
 def test_a_recording_gives_its_training_images_on_its_background(ball):
-    source = ImageBatchSource.load(ball, NORMALISATION)
+    source = ImageBatchSource.from_multiview(ball, NORMALISATION)
     assert (source.views, source.frames, source.pixels) == (3, 4, 48 * 48)
     assert source.background == -1.0
     batch = source.batch(np.array([1]), np.array([3]))
@@ -172,7 +172,7 @@ def test_a_recording_gives_its_training_images_on_its_background(ball):
 
 
 def test_smaller_images_keep_their_pixels_where_they_are(ball):
-    source = ImageBatchSource.load(ball, NORMALISATION, size=24)
+    source = ImageBatchSource.from_multiview(ball, NORMALISATION, size=24)
     assert source.pixels == 24 * 24
     batch = source.batch(np.array([0]), np.array([0]))
     rig = ball.cameras[0]
@@ -189,7 +189,7 @@ def test_a_small_pixel_with_anything_unreliable_in_it_is_unreliable(ball):
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     grey[11, 30] = 128
     cv2.imwrite(str(path), grey)
-    source = ImageBatchSource.load(ball, NORMALISATION, size=24)
+    source = ImageBatchSource.from_multiview(ball, NORMALISATION, size=24)
     masks = source.batch(np.array([0]), np.array([0])).masks_BHW[0]
     assert masks[5, 15] == 2
     assert (masks == 2).sum() == 1
