@@ -1,0 +1,175 @@
+"""Fitting ellipsoids to small recordings."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from posefield.articulation.ellipsoid_tracks import EllipsoidTracks
+from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.part_fitting import PartFittingConfig, fit_parts
+from posefield.articulation.part_fitting_stage import PartStageConfig, frame_order
+from posefield.articulation.part_seeding import Seeds, carve, hull_volumes, seed_parts
+from posefield.articulation.parts import PartMotion
+from posefield.articulation.restarts import best, first_frames
+from posefield.data.scene_normalisation import SceneNormalisation
+from posefield.errors import BundleError, DataError, LearningError, LearningInterrupted
+from posefield.learning.checkpoints import CheckpointStore
+from support.multiviews import BALL_RADIUS, BALL_RGB, overwrite_masks, write_ball
+
+AS_IT_IS = SceneNormalisation(np.zeros(3), 1.0)
+SMALL = PartFittingConfig(
+    parts=3, restarts=1, neighbours=2, stage=PartStageConfig(counts=(24, 24, 8), images=6)
+)
+
+
+@pytest.fixture
+def ball(tmp_path):
+    return write_ball(tmp_path / 'ball', cameras=4, held_out=1, frames=7, held_out_frames=(6,))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_draws_pixels_of_every_kind(ball):
+    pixels = FittingPixels.read(ball, ball.training_frames, AS_IT_IS, 96)
+    assert (pixels.views, pixels.frames) == (4, 6)
+    places, colours, is_object = pixels.draw(torch.tensor([0, 9]), (5, 4, 3), seeded())
+    assert is_object[:, :5].all() and not is_object[:, 5:].any()
+    expected = torch.tensor(BALL_RGB).float() / 255.0
+    torch.testing.assert_close(colours[is_object], expected.expand(10, 3))
+    assert (colours[~is_object] == pixels.background).all()
+    assert places.abs().max() < 0.5
+
+
+def test_unreliable_pixels_are_never_drawn_nor_carve(ball):
+    whole = FittingPixels.read(ball, (0, 1), AS_IT_IS, 96)
+    overwrite_masks(ball, 0, 128)
+    pixels = FittingPixels.read(ball, (0, 1), AS_IT_IS, 96)
+    assert len(carve(pixels, 0, 24)[0]) >= len(carve(whole, 0, 24)[0])
+    starts = pixels._starts_I4
+    assert (starts[:2, 3] == 0).all() and (starts[2:, 3] == 48 * 48).all()
+
+
+def test_empty_masks_are_refused(ball):
+    for view in range(4):
+        overwrite_masks(ball, view, 0)
+    with pytest.raises(DataError, match='no pixel of the object'):
+        FittingPixels.read(ball, ball.training_frames, AS_IT_IS, 96)
+
+
+def test_parts_start_inside_the_hull(ball):
+    pixels = FittingPixels.read(ball, ball.training_frames, AS_IT_IS, 96)
+    points, colours = carve(pixels, 2, 40)
+    centre = np.array([-0.3 + 2 * 0.1, 0, 0])
+    assert np.linalg.norm(points.mean(axis=0) - centre) < 0.03
+    np.testing.assert_allclose(colours.mean(axis=0), np.array(BALL_RGB) / 255, atol=0.02)
+    seeds = seed_parts(pixels, 2, 4, np.random.default_rng(0))
+    assert (np.linalg.norm(seeds.t_P3 - centre, axis=1) < BALL_RADIUS).all()
+    np.testing.assert_allclose(np.linalg.det(seeds.R_P33), 1.0)
+
+
+def test_hull_that_is_nowhere_is_refused(ball):
+    pixels = FittingPixels.read(
+        ball, ball.training_frames, SceneNormalisation(np.array([5.0, 0, 0]), 1.0), 96
+    )
+    with pytest.raises(DataError, match='meet in 0'):
+        seed_parts(pixels, 0, 3, np.random.default_rng(0))
+
+
+def test_runs_begin_apart_and_where_hulls_are_small(ball):
+    pixels = FittingPixels.read(ball, ball.training_frames, AS_IT_IS, 96)
+    chosen = first_frames(pixels, 3)
+    assert chosen[0] == int(hull_volumes(pixels).argmin())
+    assert len(set(chosen)) == 3
+    assert len(first_frames(pixels, 20)) == 20
+    assert best([2.0, float('nan'), 1.0]) == 2
+
+
+def test_frames_open_onwards_then_backwards():
+    assert frame_order(2, 5) == [2, 3, 4, 1, 0]
+
+
+def test_looseness_is_zero_for_a_rigid_body_and_concave():
+    generator = np.random.default_rng(0)
+    seeds = Seeds(
+        np.tile(np.eye(3), (2, 1, 1)), generator.normal(size=(2, 3)), np.full((2, 3), 0.1),
+        np.full((2, 3), 0.5),
+    )  # fmt: skip
+    tracks = EllipsoidTracks(seeds, 8, 1)
+    smoothness, looseness = tracks.motion_losses(0, 7)
+    assert smoothness.item() == pytest.approx(0, abs=1e-9)
+    assert looseness.item() == pytest.approx(0, abs=1e-6)
+    costs = []
+    for size in (0.1, 0.2):
+        with torch.no_grad():
+            tracks.centres_FP3[:, 1, 0] = seeds.t_P3[1, 0] + torch.linspace(0, size, 8)
+        costs.append(tracks.motion_losses(0, 7)[1].item())
+    assert costs[0] < costs[1] < 2 * costs[0]
+    assert tracks.motion_losses(0, 7)[0].item() == pytest.approx(0, abs=1e-8)
+
+
+def test_ball_is_followed(ball):
+    fitted = fit_parts(ball, AS_IT_IS, SMALL, generator=seeded(), steps=250)
+    motion = fitted.motion
+    assert motion.frames_F == ball.training_frames
+    assert len(motion.edges) == 2 and len(fitted.scores) == 1
+    # The ball moves by 0.1 a frame, and so must the middle of its parts.
+    middles = motion.centres_FP3.mean(axis=1)
+    np.testing.assert_allclose(np.diff(middles[:, 0]), 0.1, atol=0.03)
+    np.testing.assert_allclose(middles[:, 1:], 0.0, atol=0.08)
+
+
+def test_same_seed_gives_the_same_parts(ball):
+    first, second = (
+        fit_parts(ball, AS_IT_IS, SMALL, generator=seeded(), steps=20).motion for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.T_scene_part_FP44, second.T_scene_part_FP44)
+
+
+def test_interrupted_run_goes_on_where_it_was(ball, tmp_path):
+    whole = fit_parts(ball, AS_IT_IS, SMALL, generator=seeded(), steps=30).motion
+    store = CheckpointStore(tmp_path / 'store')
+
+    class StopsHalfway(threading.Event):
+        asked = 0
+
+        def is_set(self):
+            self.asked += 1
+            return self.asked > 15
+
+    def fit(stop):
+        return fit_parts(
+            ball, AS_IT_IS, SMALL, generator=seeded(), steps=30, stop=stop, checkpoints=store
+        )
+
+    with pytest.raises(LearningInterrupted):
+        fit(StopsHalfway())
+    again = fit(None).motion
+    np.testing.assert_allclose(again.T_scene_part_FP44, whole.T_scene_part_FP44, atol=1e-6)
+
+
+def test_too_few_frames_and_parts_are_refused(tmp_path):
+    short = write_ball(tmp_path / 'short', cameras=2, frames=2)
+    with pytest.raises(LearningError, match='2 frames to learn from'):
+        fit_parts(short, AS_IT_IS, SMALL, generator=seeded())
+    with pytest.raises(LearningError, match='at least 2 parts'):
+        PartFittingConfig(parts=1)
+
+
+def test_motion_keeps_its_shapes_through_tensors():
+    poses = np.tile(np.eye(4), (2, 3, 1, 1))
+    motion = PartMotion(np.ones((3, 3)), poses, np.zeros((3, 3)), ((0, 1, 2, 3),), (0, 4))
+    again = PartMotion.from_tensors(motion.to_tensors())
+    assert (again.edges, again.frames_F, again.parts) == (((0, 1, 2, 3),), (0, 4), 3)
+    np.testing.assert_array_equal(again.T_scene_part_FP44, poses)
+    assert motion.frame_index(4) == 1
+    assert motion.subset([2, 0]).parts == 2
+    with pytest.raises(BundleError, match='Frame 3'):
+        motion.frame_index(3)
+    with pytest.raises(BundleError, match='need a tensor radii'):
+        PartMotion.from_tensors({**motion.to_tensors(), 'radii': torch.zeros(3)})
+    with pytest.raises(BundleError, match='colours_P3 of 3 parts'):
+        PartMotion(np.ones((3, 3)), poses, np.zeros((2, 3)), (), (0, 4))
