@@ -123,6 +123,34 @@ def fit_tree(
     return TreeFit(tree, (errors**2).sum(axis=-1), _misfit(errors))
 
 
+def fit_positions(
+    tree: Tree, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray, iterations: int = 30
+) -> Tree:
+    """Return the tree with the joint positions, and root poses if it moves, of other part poses.
+
+    Where joints and parts sit stays.  Every frame is on its own (Levenberg-Marquardt); arguments
+    as in `fit_tree`.
+    """
+    metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
+    errors = _errors(tree, T_scene_part_FP44, metric)
+    damping_F = np.full(len(errors), DAMPING)
+    for _ in range(iterations):
+        step = _normal_equations(tree, T_scene_part_FP44, metric, errors, np.ones_like(errors))
+        tried = step.of_frames_alone(tree, damping_F)
+        tried_errors = _errors(tried, T_scene_part_FP44, metric)
+        better_F = (tried_errors**2).sum(axis=(1, 2)) <= (errors**2).sum(axis=(1, 2))
+        damping_F = np.where(better_F, np.maximum(damping_F / 10.0, 1e-9), damping_F * 10.0)
+        tree = replace(
+            tree,
+            positions_FL=np.where(better_F[:, None], tried.positions_FL, tree.positions_FL),
+            T_scene_root_F44=np.where(
+                better_F[:, None, None], tried.T_scene_root_F44, tree.T_scene_root_F44
+            ),
+        )
+        errors = np.where(better_F[:, None, None], tried_errors, errors)
+    return tree
+
+
 def freezing_costs(
     fit: TreeFit, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray
 ) -> np.ndarray:
@@ -192,6 +220,14 @@ class _Step:
         pull = self.shared_pull_s - flat.T @ eliminated[..., s].ravel()
         shared = np.linalg.solve(reduced, pull)
         return _moved_tree(tree, eliminated[..., s] - eliminated[..., :s] @ shared, shared)
+
+    def of_frames_alone(self, tree: Tree, damping_F: np.ndarray) -> Tree:
+        """Return the tree after a step of the frames' unknowns; the shared ones stay."""
+        d, s = self.between_Fds.shape[1:]
+        of_frames = np.einsum('fii->fi', self.frame_Fdd)
+        damped = self.frame_Fdd + np.eye(d) * (damping_F[:, None] * of_frames + 1e-12)[:, None]
+        step = np.linalg.solve(damped, self.frame_pull_Fd[..., None])[..., 0]
+        return _moved_tree(tree, step, np.zeros(s))
 
     def freezing_costs(self, positions_FJ: np.ndarray) -> np.ndarray:
         """Return the rise (J,) of the cost per frame if one column's positions were constant.
