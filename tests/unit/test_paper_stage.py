@@ -31,9 +31,10 @@ from support.paper_scene import TINY, ball_centres, tiny_model, tiny_source
 CPU = torch.device('cpu')
 
 
-def _stage(config=TINY, stretch=Stretch('tiny', 0, 40, 40), source=None, model=None):  # noqa: B008
+def _stage(config=TINY, source=None, model=None):
     source = source or tiny_source()
     model = model or tiny_model(source.frames)
+    stretch = Stretch('tiny', 0, 40, 40)
     return PaperStage(stretch, config, model, PairDistances(4), source, seed=0), model
 
 
