@@ -14,7 +14,7 @@ from posefield.cli.localize import localize
 from posefield.cli.maps import app as map_app
 from posefield.cli.scene import app as scene_app
 from posefield.cli.tables import tables
-from posefield.errors import LearningInterrupted, PosefieldError
+from posefield.errors import Interrupted, LearningInterrupted, PosefieldError
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name='posefield')
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except LearningInterrupted as interruption:
+    except (Interrupted, LearningInterrupted) as interruption:
         print(f'interrupted: {interruption}', file=sys.stderr)
         return EXIT_INTERRUPTED
     except PosefieldError as error:

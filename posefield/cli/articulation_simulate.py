@@ -48,22 +48,26 @@ def simulate(
     links that every image shows (segmentation/).
     """
     from posefield.data.simulate_articulation import simulate_articulation
+    from posefield.errors import Interrupted
     from posefield.learning.progress import make_progress
 
-    recording = simulate_articulation(
-        urdf,
-        out,
-        views=views,
-        held_out_views=held_out_views,
-        frames=frames,
-        held_out_frames=held_out_frames,
-        size=size,
-        rate_hz=rate,
-        max_joint_speed=max_joint_speed,
-        seed=seed,
-        processes=processes,
-        progress=make_progress(quiet),
-    )
+    try:
+        recording = simulate_articulation(
+            urdf,
+            out,
+            views=views,
+            held_out_views=held_out_views,
+            frames=frames,
+            held_out_frames=held_out_frames,
+            size=size,
+            rate_hz=rate,
+            max_joint_speed=max_joint_speed,
+            seed=seed,
+            processes=processes,
+            progress=make_progress(quiet),
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted('nothing was written.') from error
     typer.echo(
         f'{out}: {recording.num_frames} frames ({len(recording.held_out_frames)} held out) by '
         f'{len(recording.cameras)} cameras ({len(recording.held_out_views)} held out)'
