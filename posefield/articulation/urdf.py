@@ -50,7 +50,7 @@ class UrdfConfig:
         max_turn_rate, max_slide_rate: rad / s and m / s.
     """
 
-    cells: int = 48
+    cells: int = 40
     max_faces: int = 4000
     collision: Literal['ellipsoids', 'hull'] = 'ellipsoids'
     density: float = 1000.0

@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 import trimesh
 
+from posefield.articulation import meshes
 from posefield.articulation.link_geometry import (
     Ellipsoid,
     LinkGeometry,
@@ -57,6 +58,23 @@ def test_surface_that_leaves_the_box_is_closed_at_its_sides():
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(2 / 3 * math.pi * 0.5**3, rel=0.08)
     assert mesh.bounds[1, 0] < 0.05
+
+
+def test_only_points_near_the_surface_are_asked_and_the_surface_is_the_same(monkeypatch):
+    asked = []
+
+    def counted(points_N3):
+        asked.append(len(points_N3))
+        return np.minimum(sphere(points_N3), np.linalg.norm(points_N3 - 0.55, axis=1) - 0.021)
+
+    vertices_V3, faces_F3 = marching_cubes(counted, BOX_23, 60)
+    few = sum(asked)
+    asked.clear()
+    monkeypatch.setattr(meshes, 'REACH', math.inf)
+    all_vertices_V3, all_faces_F3 = marching_cubes(counted, BOX_23, 60)
+    assert few < 0.4 * sum(asked)
+    np.testing.assert_array_equal(faces_F3, all_faces_F3)
+    np.testing.assert_allclose(vertices_V3, all_vertices_V3)
 
 
 def test_nothing_inside_has_no_surface():
@@ -160,13 +178,15 @@ def test_thin_part_of_a_large_link_is_not_lost():
     assert mesh.vertices_V3[:, 0].max() > 0.75
 
 
-def test_ellipsoid_flatter_than_the_grid_is_meshed_all_the_same():
-    """An error here would throw away what was learned, for a part that hardly shows."""
-    T = pose([1, 1, 1], [0.3, 0, 0])
-    flat = Ellipsoid(np.array([0.5, 0.4, 1e-6]), T, GREY)
-    mesh = link_mesh('arm', LinkGeometry((flat,)), 8, 2000)
-    unit = (mesh.vertices_V3 - T[:3, 3]) @ T[:3, :3] / flat.radii_3
+def test_ellipsoids_flatter_than_the_grid_are_meshed_all_the_same():
+    """An error here would throw away what was learned, for parts that hardly show."""
+    radii = np.array([0.5, 0.4, 1e-6])
+    flat = [Ellipsoid(radii, pose([0, 0, 0], [0, 0, z]), GREY) for z in (0.0, 0.3)]
+    mesh = link_mesh('arm', LinkGeometry(tuple(flat)), 8, 3000)
+    upper = mesh.vertices_V3[:, 2] > 0.15
+    unit = (mesh.vertices_V3 - np.outer(upper, [0, 0, 0.3])) / radii
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-6)
+    assert upper.any() and not upper.all()
     assert mesh.to_trimesh().is_watertight
 
 
