@@ -1,0 +1,226 @@
+"""Learning an articulated model from multi-view video: the order of the work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+import threading
+
+import torch
+
+from posefield.articulation.articulated_model import ArticulatedModel
+from posefield.articulation.model_bundle import MODEL_KIND
+from posefield.articulation.paper_images import ImageBatchSource
+from posefield.articulation.paper_training import train_paper
+from posefield.articulation.part_fitting import fit_parts
+from posefield.articulation.parts import PartMotion
+from posefield.articulation.presets import FastPreset, PaperPreset, preset_named
+from posefield.articulation.structure import StructureConfig, find_structure
+from posefield.articulation.surface import Surface, SurfaceConfig
+from posefield.articulation.surface_pixels import SurfacePixels
+from posefield.articulation.surface_stage import SurfaceStage
+from posefield.data.multiview import Multiview
+from posefield.data.scene_normalisation import SceneNormalisation
+from posefield.data.visual_hull import normalise
+from posefield.errors import LearningError
+from posefield.learning import distributed
+from posefield.learning.checkpoints import CheckpointStore
+from posefield.learning.devices import select_device
+from posefield.learning.progress import Progress, QuietProgress
+from posefield.learning.run import LearningRun
+from posefield.storage import ensure_replaceable
+
+
+@dataclass(frozen=True)
+class _Length:
+    """How long to learn: seconds or steps, or neither where the preset counts iterations."""
+
+    seconds: float | None
+    steps: int | None
+
+
+def learn_articulation(
+    multiview: Multiview,
+    preset: str,
+    out: Path,
+    *,
+    device: str = 'auto',
+    minutes: float | None = None,
+    steps: int | None = None,
+    root_part: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> ArticulatedModel:
+    """Learn parts, joints, surface and colours from the training views and frames, and save all.
+
+    In a distributed run every process calls this; the first one saves.
+
+    Args:
+        multiview: the recording.
+        preset: `auto` or a name in PRESETS.
+        out: model folder; an older model there is replaced when the new one is whole.
+        device: `auto`, `cpu` or `cuda`.
+        minutes: time to learn; the preset's by default.
+        steps: of each stage, instead of a time; the same seed then gives the same model, however
+            fast the machine is.
+        root_part: whose link is to be the root; the one that moves least by default.
+        seed: of everything random.
+        resume: go on from the checkpoint of a stopped run.
+        progress: who to tell.
+        stop: when set, a checkpoint is saved and LearningInterrupted raised.
+
+    Raises:
+        LearningError: for minutes together with steps or an unknown name.
+        DataError: when the recording cannot be learned from.
+        BundleError: when `out` is something else than a model, or cannot be written.
+        LearningInterrupted: when stopped.
+    """
+    ensure_replaceable(out, MODEL_KIND)
+    chosen = select_device(device)
+    settings = preset_named(preset, chosen.type)
+    length = _length(settings, minutes, steps)
+    store = CheckpointStore.beside(
+        out,
+        {
+            'preset': preset,
+            'seed': seed,
+            'recording': str(multiview.root),
+            'minutes': minutes,
+            'steps': steps,
+        },
+    )
+    run = LearningRun(seed, chosen, progress or QuietProgress(), stop or threading.Event(), store)
+    if not resume and distributed.rank() == 0:
+        store.clear()
+    distributed.wait_for_all()
+    learner = _Learner(run, multiview, length)
+    info = {'preset': preset, 'seed': seed, 'minutes': minutes, 'steps': steps}
+    try:
+        model = learner.learn(settings, StructureConfig(root_part=root_part), info)
+        if distributed.rank() == 0:
+            run.reporter('save')(0.0)
+            model.save(out)
+            store.clear()
+    finally:
+        run.progress.close()
+    distributed.wait_for_all()
+    return model
+
+
+def _length(
+    settings: FastPreset | PaperPreset, minutes: float | None, steps: int | None
+) -> _Length:
+    if minutes is not None and steps is not None:
+        raise LearningError(
+            f'Learning takes minutes or steps, found both: {minutes} minutes and {steps} steps.'
+        )
+    if steps is None and minutes is None:
+        minutes = settings.minutes
+    return _Length(None if minutes is None else 60.0 * minutes, steps)
+
+
+class _Learner:
+    """The steps of learning, in the order of what each needs."""
+
+    def __init__(self, run: LearningRun, multiview: Multiview, length: _Length):
+        self.run, self.multiview, self.length = run, multiview, length
+
+    def learn(
+        self, settings: FastPreset | PaperPreset, structure_config: StructureConfig, info: dict
+    ) -> ArticulatedModel:
+        """Return the model."""
+        self.run.reporter('hull')(0.0)
+        normalisation = normalise(self.multiview, radius=settings.scene_radius)
+        if isinstance(settings, PaperPreset):
+            motion, surface = self._paper(settings, normalisation)
+        else:
+            motion, surface = self._fast(settings, normalisation)
+        report = self.run.reporter('joints')
+        structure = find_structure(motion, structure_config)
+        report(1.0)
+        return ArticulatedModel(
+            info={
+                **info,
+                'units': self.multiview.units,
+                'views': len(self.multiview.training_views),
+                'frames': len(motion.frames_F),
+                'parts': motion.parts,
+                'links': len(structure.skeleton.links),
+                'joints': len(structure.skeleton.movable),
+                'seconds_to_learn': round(self.run.spent_s, 1),
+            },
+            normalisation=normalisation,
+            motion=motion,
+            found=structure.to_world(normalisation),
+            surface=surface.eval().requires_grad_(False),
+            background=self.multiview.background,
+        )
+
+    def _fast(
+        self, settings: FastPreset, normalisation: SceneNormalisation
+    ) -> tuple[PartMotion, Surface]:
+        run = self.run
+        fitted = fit_parts(
+            self.multiview,
+            normalisation,
+            settings.fitting,
+            generator=run.generator,
+            device=run.device,
+            progress=run.progress,
+            stop=run.stop,
+            checkpoints=run.store,
+            **self._share(settings.fitting_share),
+        )
+        pixels = SurfacePixels(
+            self.multiview,
+            fitted.motion.frames_F,
+            normalisation,
+            settings.image_size,
+            run.device,
+            run.reporter('pixels'),
+            run.stopper('pixels'),
+        )
+        first_weights = torch.Generator().manual_seed(run.seed)
+        stage = SurfaceStage(
+            fitted.motion,
+            pixels,
+            settings.surface,
+            settings.surface_stage,
+            first_weights,
+            run.device,
+        )
+        run.run_stage(stage, **self._share(settings.surface_share))
+        return stage.result(), stage.surface
+
+    def _share(self, share: float) -> dict[str, float | int | None]:
+        if self.length.steps is not None:
+            return {'steps': self.length.steps}
+        return {'seconds': share * self.length.seconds}
+
+    def _paper(
+        self, settings: PaperPreset, normalisation: SceneNormalisation
+    ) -> tuple[PartMotion, Surface]:
+        run, config = self.run, settings.learning
+        source = ImageBatchSource.from_multiview(
+            self.multiview, normalisation, size=config.size, device=run.device
+        )
+        result = train_paper(
+            source,
+            self.multiview.training_frames,
+            config,
+            seed=run.seed,
+            generator=run.generator,
+            steps=self.length.steps,
+            seconds=self.length.seconds,
+            progress=run.progress,
+            stop=run.stop,
+            checkpoints=run.store,
+        )
+        surface = Surface(
+            result.model.raw_radii_P3.detach(),
+            SurfaceConfig(decoder=config.model.decoder, samples=settings.samples),
+            torch.Generator(),
+        ).to(run.device)
+        surface.decoder.load_state_dict(result.model.decoder.state_dict())
+        surface.union.load_state_dict(result.model.union.state_dict())
+        return result.motion, surface

@@ -1,0 +1,91 @@
+"""Sizes and budgets of articulated models: `cpu` for a laptop, `gpu`, and `paper`."""
+
+from dataclasses import dataclass
+
+from posefield.articulation.decoder import DecoderConfig
+from posefield.articulation.paper_stage import PaperConfig
+from posefield.articulation.part_fitting import PartFittingConfig
+from posefield.articulation.surface import SurfaceConfig
+from posefield.articulation.surface_stage import SurfaceStageConfig
+from posefield.errors import LearningError
+
+
+@dataclass(frozen=True)
+class FastPreset:
+    """Parts first, then the surface around them (part_fitting).
+
+    Attributes:
+        minutes: to learn, unless the user says otherwise.
+        fitting: of the parts.
+        surface, surface_stage: of the surface.
+        image_size: short side of the images that the surface is learned from, at most.
+        fitting_share, surface_share: of the time; the rest is for reading and writing.
+        scene_radius: of the thing in the scene frame.
+    """
+
+    minutes: float = 5.5
+    fitting: PartFittingConfig = PartFittingConfig()
+    surface: SurfaceConfig = SurfaceConfig(
+        decoder=DecoderConfig(octaves=6, width=64, depth=4, largest_residual=0.06),
+        union_sharpness=80.0,
+        exact=False,
+        shading=True,
+        sharpness=100.0,
+        samples=24,
+    )
+    surface_stage: SurfaceStageConfig = SurfaceStageConfig()
+    image_size: int = 128
+    fitting_share: float = 0.66
+    surface_share: float = 0.26
+    scene_radius: float = 1.0
+
+
+@dataclass(frozen=True)
+class PaperPreset:
+    """Watch It Move as published.
+
+    Attributes:
+        minutes: None, because the published number of iterations is the measure.
+        learning: of parts and surface together.
+        samples: on a ray, when images of the model are rendered.
+        scene_radius: of the thing in the scene frame (section 1.4).
+    """
+
+    minutes: float | None = None
+    learning: PaperConfig = PaperConfig()
+    samples: int = 64
+    scene_radius: float = 0.65
+
+
+PRESETS: dict[str, FastPreset | PaperPreset] = {
+    'cpu': FastPreset(),
+    'gpu': FastPreset(
+        minutes=18.0,
+        surface=SurfaceConfig(
+            decoder=DecoderConfig(octaves=8, width=128, depth=4, largest_residual=0.06),
+            union_sharpness=80.0,
+            exact=False,
+            shading=True,
+            sharpness=400.0,
+            samples=16,
+        ),
+        surface_stage=SurfaceStageConfig(rays=16384, samples=14),
+        image_size=512,
+    ),
+    'paper': PaperPreset(),
+}
+
+
+def preset_named(name: str, device_type: str) -> FastPreset | PaperPreset:
+    """Return a preset; `auto` is `gpu` on a CUDA device and `cpu` elsewhere.
+
+    Raises:
+        LearningError: for an unknown name.
+    """
+    if name == 'auto':
+        name = 'gpu' if device_type == 'cuda' else 'cpu'
+    if name not in PRESETS:
+        raise LearningError(
+            f'Unknown preset {name!r}, expected auto or one of {", ".join(PRESETS)}.'
+        )
+    return PRESETS[name]
