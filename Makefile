@@ -6,6 +6,7 @@
 #   make bench-refiners        feature alignment against NeFeS on the same maps and starts
 #   make bench-peers           the ladder against SIFT + pycolmap, clean and spoiled photos
 #   make bench-regressors       DFNet with random view synthesis against PoseNet, simulated room
+#   make bench-articulation    joints, images and times of articulated models
 #   make bench-gpu             times on a CUDA device, beside what is required of one
 #   make docs                  regenerate the tables in docs/ from the code
 #   make setup                 only the environment in .venv
@@ -15,7 +16,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test lint format bench bench-refiners bench-peers bench-regressors bench-gpu docs setup clean
+.PHONY: demo test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-gpu docs setup clean
 .NOTPARALLEL:
 
 demo: setup
@@ -43,6 +44,9 @@ bench-peers: setup
 
 bench-regressors: setup
 	@.venv/bin/python benchmarks/regressors.py $(BENCH_ARGS)
+
+bench-articulation: setup
+	@.venv/bin/python benchmarks/articulation.py $(BENCH_ARGS)
 
 bench-gpu: setup
 	@.venv/bin/python benchmarks/gpu.py $(BENCH_ARGS)
