@@ -15,6 +15,9 @@ from posefield.geometry.rays import camera_rays, pixel_grid
 
 # Background this near to the object, as a share of the short side, is drawn more often.
 BAND = 0.08
+# Pixels of the object this near to its outline are drawn as often as all others of it, so that
+# thin parts, which have no others, are not lost beside thick ones; as a share of the short side.
+RIM = 0.02
 
 
 class FittingPixels:
@@ -48,7 +51,7 @@ class FittingPixels:
         self.pixel_size = float((across[:, 0, -1, 0] - across[:, 0, 0, 0]).mean() / (width - 1))
         orders, starts = _sorted_pixels(masks_VFHW.reshape(-1, height, width))
         self._order = torch.from_numpy(orders).to(device)
-        self._starts_I4 = torch.from_numpy(starts).to(device)
+        self._starts_I5 = torch.from_numpy(starts).to(device)
         flat = torch.from_numpy(images_VFHW3.reshape(self.images * height * width, 3))
         self._colours = flat.to(device)
         self._object = torch.from_numpy((masks_VFHW == OBJECT).reshape(-1)).to(device)
@@ -116,26 +119,29 @@ class FittingPixels:
         return self.T_scene_cam_V44[images_B // self.frames]
 
     def draw(
-        self, images_B: torch.Tensor, counts: tuple[int, int, int], generator: torch.Generator
+        self,
+        images_B: torch.Tensor,
+        counts: tuple[int, int, int, int],
+        generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return random pixels of every image.
 
         Args:
             images_B: numbers of images.
-            counts: how many of the object, of the background near it and of the rest; where an
-                image has none of a kind, others stand in.
+            counts: how many inside the object, at its rim, in the background near it and in the
+                rest; where an image has none of a kind, others stand in.
             generator: of the choice.
 
         Returns:
             places (B, N, 2), colours (B, N, 3), and whether the object is there (B, N).
         """
-        starts = self._starts_I4[images_B]
+        starts = self._starts_I5[images_B]
         chosen = []
         for kind, count in enumerate(counts):
             first, size = starts[:, kind, None], (starts[:, kind + 1] - starts[:, kind])[:, None]
             draws = torch.rand(len(images_B), count, generator=generator, device=self.device)
             within = first + (draws * size).long()
-            anywhere = (draws * starts[:, 3, None]).long()
+            anywhere = (draws * starts[:, 4, None]).long()
             chosen.append(torch.where(size > 0, within, anywhere))
         pixels = self._order[images_B].gather(1, torch.cat(chosen, dim=1))
         per_image = self.rays_VN2.shape[1]
@@ -157,17 +163,21 @@ def _shrunk(
 
 
 def _sorted_pixels(masks_IHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels of every image by kind: object, near, far, unreliable; and where these begin.
+    """Return pixels of every image by kind, unreliable ones last, and where the kinds begin.
 
-    Kinds are those of `FittingPixels.draw`; the fourth start is where the unreliable begin.
+    Kinds are those of `FittingPixels.draw`; the fifth start is where the unreliable begin.
     """
-    band = max(2.0, BAND * min(masks_IHW.shape[1:]))
+    short_side = min(masks_IHW.shape[1:])
+    band, rim = max(2.0, BAND * short_side), max(1.0, RIM * short_side)
     orders, starts = [], []
     for mask in masks_IHW:
-        distances = ndimage.distance_transform_edt(mask != OBJECT)
-        kinds = np.where(mask == OBJECT, 0, np.where(distances <= band, 1, 2))
-        kinds = np.where(mask == UNRELIABLE, 3, kinds).reshape(-1)
+        is_object = mask == OBJECT
+        inwards = ndimage.distance_transform_edt(np.pad(is_object, 1))[1:-1, 1:-1]
+        outwards = ndimage.distance_transform_edt(~is_object)
+        background = np.where(outwards <= band, 2, 3)
+        kinds = np.where(is_object, np.where(inwards <= rim, 1, 0), background)
+        kinds = np.where(mask == UNRELIABLE, 4, kinds).reshape(-1)
         orders.append(np.argsort(kinds, kind='stable'))
-        counts = np.bincount(kinds, minlength=4)
-        starts.append(np.concatenate([[0], np.cumsum(counts)[:3]]))
+        counts = np.bincount(kinds, minlength=5)
+        starts.append(np.concatenate([[0], np.cumsum(counts)[:4]]))
     return np.stack(orders), np.stack(starts)

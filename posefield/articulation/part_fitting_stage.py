@@ -40,7 +40,7 @@ class PartStageConfig:
 
     settling: float = 0.06
     opened: float = 0.7
-    counts: tuple[int, int, int] = (96, 72, 16)
+    counts: tuple[int, int, int, int] = (48, 48, 72, 16)
     images: int = 20
     soft_px: float = 2.0
     sharp_px: float = 0.7
@@ -184,7 +184,7 @@ def compare(
     tracks: EllipsoidTracks,
     pixels: FittingPixels,
     images_B: torch.Tensor,
-    counts: tuple[int, int, int],
+    counts: tuple[int, int, int, int],
     softness: float,
     depth_blur: float,
     generator: torch.Generator,

@@ -20,7 +20,7 @@ from support.multiviews import BALL_RADIUS, BALL_RGB, overwrite_masks, write_bal
 
 AS_IT_IS = SceneNormalisation(np.zeros(3), 1.0)
 SMALL = PartFittingConfig(
-    parts=3, restarts=1, neighbours=2, stage=PartStageConfig(counts=(24, 24, 8), images=6)
+    parts=3, restarts=1, neighbours=2, stage=PartStageConfig(counts=(12, 12, 24, 8), images=6)
 )
 
 
@@ -36,7 +36,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def test_draws_pixels_of_every_kind(ball):
     pixels = FittingPixels.read(ball, ball.training_frames, AS_IT_IS, 96)
     assert (pixels.views, pixels.frames) == (4, 6)
-    places, colours, is_object = pixels.draw(torch.tensor([0, 9]), (5, 4, 3), seeded())
+    places, colours, is_object = pixels.draw(torch.tensor([0, 9]), (2, 3, 4, 3), seeded())
     assert is_object[:, :5].all() and not is_object[:, 5:].any()
     expected = torch.tensor(BALL_RGB).float() / 255.0
     torch.testing.assert_close(colours[is_object], expected.expand(10, 3))
@@ -49,8 +49,19 @@ def test_unreliable_pixels_are_never_drawn_nor_carve(ball):
     overwrite_masks(ball, 0, 128)
     pixels = FittingPixels.read(ball, (0, 1), AS_IT_IS, 96)
     assert len(carve(pixels, 0, 24)[0]) >= len(carve(whole, 0, 24)[0])
-    starts = pixels._starts_I4
-    assert (starts[:2, 3] == 0).all() and (starts[2:, 3] == 48 * 48).all()
+    starts = pixels._starts_I5
+    assert (starts[:2, 4] == 0).all() and (starts[2:, 4] == 48 * 48).all()
+
+
+def test_rim_is_what_lies_at_the_outline(ball):
+    pixels = FittingPixels.read(ball, (0, 1), AS_IT_IS, 96)
+    masks = pixels.masks_VFHW[0, 0] == 1
+    starts = pixels._starts_I5[0]
+    rim = pixels._order[0, starts[1] : starts[2]].numpy()
+    inside = masks & np.roll(masks, 1, 0) & np.roll(masks, -1, 0)
+    inside &= np.roll(masks, 1, 1) & np.roll(masks, -1, 1)
+    expected = np.flatnonzero((masks & ~inside).reshape(-1))
+    np.testing.assert_array_equal(np.sort(rim), expected)
 
 
 def test_empty_masks_are_refused(ball):
