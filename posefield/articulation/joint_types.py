@@ -16,7 +16,8 @@ from posefield.articulation.rigid_bodies import Bodies
 # errors that last over frames look like motion, so more is asked.  Sliding joints are rare.
 PRICES = {'fixed': 0.0, 'revolute': 6.0, 'prismatic': 12.0, 'universal': 13.0, 'ball': 20.0}
 FREEDOMS = {model.kind: model.freedoms for model in MODELS}
-SIMPLE = ('fixed', 'revolute')
+# These are fitted fast, and one of them leaves little more than the best one does.
+FAST_KINDS = ('fixed', 'revolute', 'ball')
 # Cost of a gap of one scene unit between two bodies.
 GAP_PRICE = 4.0
 # The best of several models looks better than it is.
@@ -63,11 +64,11 @@ def pair_misfits(
 def noise_variances(misfits: Misfits, count: int) -> np.ndarray:
     """Return the variance (B,) of one coordinate of each body's pose.
 
-    Every body has a neighbour to which it is fixed or hinged, so what that leaves is noise.
+    Every body has a neighbour to which some joint holds it, so what that leaves is noise.
     """
     least = np.full(count, np.inf)
     for pair, by_kind in misfits.items():
-        left = min(by_kind[kind] / (6 - FREEDOMS[kind]) for kind in SIMPLE)
+        left = min(misfit / (6 - FREEDOMS[kind]) for kind, misfit in by_kind.items())
         for body in pair:
             least[body] = min(least[body], left)
     least = np.where(np.isfinite(least), least, 0.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posefield.articulation.joint_types import (
-    SIMPLE,
+    FAST_KINDS,
     Misfits,
     noise_variances,
     pair_misfits,
@@ -40,7 +40,7 @@ def merge(bodies: Bodies) -> tuple[Bodies, tuple[MergeLevel, ...]]:
 
     The last level is the one that would come next; it was not made if its motion is not below 1.
     """
-    misfits = pair_misfits(bodies, near_pairs(bodies), SIMPLE)
+    misfits = pair_misfits(bodies, near_pairs(bodies), FAST_KINDS)
     levels = []
     while True:
         noise_B = noise_variances(misfits, len(bodies))
@@ -84,7 +84,7 @@ def _joined(bodies: Bodies, misfits: Misfits, i: int, j: int) -> tuple[Bodies, M
     }
     last = len(joined) - 1
     fresh = [pair for pair in near_pairs(joined) if last in pair]
-    return joined, kept | pair_misfits(joined, fresh, SIMPLE)
+    return joined, kept | pair_misfits(joined, fresh, FAST_KINDS)
 
 
 def near_pairs(bodies: Bodies) -> list[tuple[int, int]]:

@@ -13,6 +13,8 @@ from posefield.articulation.tree_fitting import Tree
 
 # Frames in which a part is further off than this many times its usual misfit set no limits.
 OUTLIER = 3.0
+# How much the place where parts meet counts next to that where axes meet.
+MEETING_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,47 @@ def _usable(tree: Tree, squares_FP: np.ndarray) -> np.ndarray:
 def _centres(tree: Tree, T_first_L44: np.ndarray) -> np.ndarray:
     """Return the origins (L, 3) of the links' frames in the first frame, scene.
 
-    A joint's centre is where on its axis it is nearest to the parts on both of its sides.
+    A joint's centre is where on its axis it is nearest to where its axis meets the others of its
+    series, or, on its own, to where the parts on both of its sides meet.
     """
     T_part = T_first_L44[tree.link_of_part] @ tree.T_link_part_P44
-    centres = T_first_L44[:, :3, 3].copy()
+    points = T_first_L44[:, :3, 3]
+    axes = (T_first_L44[:, :3, :3] @ tree.axes_L3[..., None])[..., 0]
     between = sides(tree)
+    centres = points.copy()
     centres[0] = T_part[between[0][1], :3, 3].mean(axis=0)
-    for link, parent in enumerate(tree.parents[1:], start=1):
-        above, below = between[link]
+    for joints in _all_series(tree):
+        above, below = between[joints[-1]]
         ends = T_part[:, None, :3, 3][above], T_part[None, :, :3, 3][:, below]
         gaps = np.linalg.norm(ends[0] - ends[1], axis=-1)
         one, other = np.unravel_index(gaps.argmin(), gaps.shape)
         meeting = 0.5 * (ends[0][one, 0] + ends[1][0, other])
-        axis = T_first_L44[parent, :3, :3] @ (
-            tree.T_parent_joint_L44[link, :3, :3] @ tree.axes_L3[link]
+        across = np.eye(3) - axes[joints, :, None] * axes[joints, None]
+        pulled = MEETING_SHARE * np.eye(3)
+        common = np.linalg.solve(
+            across.sum(axis=0) + pulled,
+            (across @ points[joints, :, None]).sum(axis=0)[:, 0] + pulled @ meeting,
         )
-        centres[link] += axis * (axis @ (meeting - centres[link]))
+        along = ((common - points[joints]) * axes[joints]).sum(axis=-1, keepdims=True)
+        centres[joints] += along * axes[joints]
     return centres
+
+
+def _all_series(tree: Tree) -> list[list[int]]:
+    """Return the joints in series: each ends at a link with parts, or where the tree forks."""
+    children = [tree.parents.count(link) for link in range(len(tree.parents))]
+    passed = [
+        link > 0 and children[link] == 1 and not (tree.link_of_part == link).any()
+        for link in range(len(tree.parents))
+    ]
+    found = []
+    for link in range(1, len(tree.parents)):
+        if not passed[link]:
+            series = [link]
+            while passed[tree.parents[series[0]]]:
+                series.insert(0, tree.parents[series[0]])
+            found.append(series)
+    return found
 
 
 def sides(tree: Tree) -> list[tuple[np.ndarray, np.ndarray]]:
