@@ -2,7 +2,9 @@
 
 It begins in one frame, where the ellipsoids settle in its visual hull.  Then frames are opened
 one after the other, forwards and backwards, each starting from where the parts were heading, and
-fitted together with some that are open already.  In the end all frames are fitted alike.
+fitted together with some that are open already.  In the end all frames are fitted alike, with
+sharper outlines, and what keeps neighbours together gives way to what the images and the joints
+between them say.
 """
 
 from collections.abc import Mapping
@@ -14,8 +16,11 @@ import torch
 from posefield.articulation.ellipsoid_rendering import ellipses_of, monomials, render_ellipses
 from posefield.articulation.ellipsoid_tracks import EllipsoidTracks
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.hinge_pull import HingePull
 from posefield.learning.stage import Stage
 
+# How often the tree of hinges is chosen anew, in intervals.
+TREE_EVERY = 12
 # A pixel of the object that nothing covers costs no more than -log of this.
 LEAST_COVER = 1e-4
 # A pixel of the background costs no more than this.
@@ -31,10 +36,13 @@ class PartStageConfig:
             frames are open.
         counts: pixels of an image of each kind (`FittingPixels.draw`).
         images: of a step, once all frames are open.
-        soft_px, sharp_px: width of the outlines at first and in the end, pixels.
+        soft_px, carried_px, sharp_px: width of the outlines at first, while frames open, and in
+            the end, pixels.
         depth_blur: `render_ellipses`, scene units.
-        colour_weight, smoothness_weight, looseness_weight: of the losses, against 1 for the
-            silhouette.
+        colour_weight, smoothness_weight, looseness_weight, hinge_weight: of the losses, against
+            1 for the silhouette.
+        late_colour_weight, late_looseness_weight: what they become once all frames are open; the
+            hinges count from then on only.
         rates: Adam's learning rates of quaternions, centres, log radii, colours, textures, light.
     """
 
@@ -43,11 +51,15 @@ class PartStageConfig:
     counts: tuple[int, int, int, int] = (48, 48, 72, 16)
     images: int = 20
     soft_px: float = 2.0
-    sharp_px: float = 0.7
+    carried_px: float = 0.7
+    sharp_px: float = 0.5
     depth_blur: float = 0.03
     colour_weight: float = 2.0
     smoothness_weight: float = 20.0
     looseness_weight: float = 1e-3
+    late_colour_weight: float = 5.0
+    late_looseness_weight: float = 2e-4
+    hinge_weight: float = 2.0
     rates: tuple[float, ...] = (0.01, 0.003, 0.01, 0.01, 0.003, 0.003)
 
 
@@ -81,12 +93,14 @@ class PartFittingStage(Stage):
         self._order = frame_order(first_frame, pixels.frames)
         self.intervals = 4 * pixels.frames
         self.skips = 20
+        self.hinges = HingePull(tracks.parts).to(pixels.device)
         self._open = 1
+        self._intervals = 0
         self._fraction = 0.0
 
     def modules(self) -> dict[str, torch.nn.Module]:
-        """Return the tracks."""
-        return {'tracks': self.tracks}
+        """Return the tracks, and what is known of their joints."""
+        return {'tracks': self.tracks, 'hinges': self.hinges}
 
     def parameter_groups(self) -> list[dict]:
         """Return poses, shapes and colours with their own rates."""
@@ -107,8 +121,16 @@ class PartFittingStage(Stage):
         return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
 
     def on_interval(self, fraction: float) -> bool:
-        """Open the frames that are due."""
+        """Open the frames that are due; later, find the hinges anew."""
         self._fraction = fraction
+        self._intervals += 1
+        if self._all_alike():
+            poses = self.tracks.poses_FP44()
+            radii = self.tracks.radii_P3.detach().cpu().double().numpy()
+            if self._intervals % TREE_EVERY == 0 or not self.hinges.ready:
+                self.hinges.choose_tree(poses, radii)
+            else:
+                self.hinges.fit(poses, radii)
         config = self.config
         done = (fraction - config.settling) / (config.opened - config.settling)
         due = 1 + math.floor(min(1.0, max(0.0, done)) * (self._pixels.frames - 1) + 1e-9)
@@ -123,11 +145,12 @@ class PartFittingStage(Stage):
 
     def extra_state(self) -> dict:
         """Return how many frames are open, and how far the run is."""
-        return {'open': self._open, 'fraction': self._fraction}
+        return {'open': self._open, 'intervals': self._intervals, 'fraction': self._fraction}
 
     def load_extra_state(self, state: dict) -> None:
         """Take them back."""
-        self._open, self._fraction = int(state['open']), float(state['fraction'])
+        self._open, self._intervals = int(state['open']), int(state['intervals'])
+        self._fraction = float(state['fraction'])
 
     def step(self, step: int, generator: torch.Generator) -> Mapping[str, torch.Tensor | float]:
         """Render random pixels of some images, and compare."""
@@ -137,18 +160,33 @@ class PartFittingStage(Stage):
             self.tracks, self._pixels, images, config.counts, self._softness(), config.depth_blur,
             generator,
         )  # fmt: skip
-        loss = silhouette + config.colour_weight * colour + self.tracks.shape_losses()
-        first, last = self._range()
-        if last - first >= 2:
-            smoothness, looseness = self.tracks.motion_losses(first, last)
-            loss = loss + config.smoothness_weight * smoothness
-            loss = loss + config.looseness_weight * looseness
+        late = self._all_alike()
+        colour_weight = config.late_colour_weight if late else config.colour_weight
+        loss = silhouette + colour_weight * colour + self.tracks.shape_losses()
+        loss = loss + self._motion_loss(late)
         return {
             'loss': loss,
             'silhouette': silhouette.detach(),
             'colour': colour.detach(),
             'frames': float(self._open),
         }
+
+    def _motion_loss(self, late: bool) -> torch.Tensor | float:
+        config, tracks = self.config, self.tracks
+        first, last = self._range()
+        if last - first < 2:
+            return 0.0
+        smoothness, looseness = tracks.motion_losses(first, last)
+        weight = config.late_looseness_weight if late else config.looseness_weight
+        loss = config.smoothness_weight * smoothness + weight * looseness
+        if late and self.hinges.ready:
+            frames = torch.arange(self._pixels.frames, device=self._pixels.device)
+            loss = loss + config.hinge_weight * self.hinges.loss(*tracks.poses(frames))
+        return loss
+
+    def _all_alike(self) -> bool:
+        """Whether all frames are open and fitted alike."""
+        return self._open == self._pixels.frames and self._fraction >= self.config.opened
 
     def _range(self) -> tuple[int, int]:
         opened = self._order[: self._open]
@@ -157,14 +195,16 @@ class PartFittingStage(Stage):
     def _softness(self) -> float:
         """Return the width of the outlines on the image plane at z = 1."""
         config = self.config
+        if self._all_alike():
+            return config.sharp_px * self._pixels.pixel_size
         done = min(1.0, self._fraction / config.settling)
-        pixels = config.soft_px + (config.sharp_px - config.soft_px) * done
+        pixels = config.soft_px + (config.carried_px - config.soft_px) * done
         return pixels * self._pixels.pixel_size
 
     def _choose_images(self, generator: torch.Generator) -> torch.Tensor:
         """Return numbers of images: all views of the newest frames, and of one older."""
         pixels, device = self._pixels, self._pixels.device
-        if self._open == pixels.frames and self._fraction >= self.config.opened:
+        if self._all_alike():
             count = (self.config.images,)
             return torch.randint(pixels.images, count, generator=generator, device=device)
         newest = self._order[self._open - 1]

@@ -53,7 +53,7 @@ def score(tracks: EllipsoidTracks, pixels: FittingPixels, config: PartStageConfi
             config.depth_blur,
             generator,
         )
-        total += len(images) * float(silhouette + config.colour_weight * colour)
+        total += len(images) * float(silhouette + config.late_colour_weight * colour)
     return total / pixels.images
 
 
