@@ -22,9 +22,9 @@ class SubtractionConfig:
         unlike: a difference from this on is object; between the two nobody knows.
         darkest, brightest: what a shadow or reflection multiplies the background by at most.
         least_share: objects of less than this share of the largest one are not believed; beside a
-            larger one, a tenth of it is enough.
-        reach: share of the height of the image that an object may go on, unseen, over doubtful
-            background.
+            larger one, a thirtieth of it is enough.
+        reach: share of the height of the image at which pieces belong together; what differs
+            further than twice this away from any object is background, too.
         edge: width in pixels at a height of 512 of the band along outlines that is unreliable.
     """
 
@@ -32,7 +32,7 @@ class SubtractionConfig:
     unlike: float = 26.0
     darkest: float = 0.75
     brightest: float = 1.15
-    least_share: float = 0.04
+    least_share: float = 0.12
     reach: float = 0.04
     edge: float = 1.0
 
@@ -107,7 +107,7 @@ def subtract(
     unshaded_HW = unshaded_difference(smooth, colours_HW3, config)
     shadow = _opened(unshaded_HW < config.alike, height)
     unlike = ((differs_HW >= config.unlike) & ~shadow) | ~background.known_HW
-    likely = _closed(_opened(unlike, height), height, 1 / 256)
+    likely = _closed(_opened(unlike, height), height)
     objects = _believed(likely, background.known_HW, config)
     mask = np.full(image.shape[:2], BACKGROUND, np.uint8)
     mask[(differs_HW > config.alike) | unlike] = UNRELIABLE
@@ -118,6 +118,7 @@ def subtract(
     mask[objects != cut] = UNRELIABLE
     mask[cut & (objects | unsure)] = OBJECT
     mask[~cut & ~background.known_HW] = UNRELIABLE
+    mask[~_grown(mask == OBJECT, 2 * config.reach)] = BACKGROUND
     return _with_unreliable_edge(mask, config.edge * height / 512)
 
 
@@ -126,7 +127,7 @@ def _cut(
 ) -> np.ndarray:
     """Return the objects as their colours and edges have them (GrabCut), (H, W) bool."""
     height = image.shape[0]
-    near = cv2.dilate(objects.astype(np.uint8), _kernel(height, config.reach)) > 0
+    near = _grown(objects, config.reach)
     if not sure.any() or near.all():
         return objects
     rows, columns = np.nonzero(near)
@@ -158,14 +159,21 @@ def _kernel(height: int, share: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
+def _grown(flags_HW: np.ndarray, share: float) -> np.ndarray:
+    """Return the flags and what is at most a share of the image's height away."""
+    if not flags_HW.any():
+        return flags_HW
+    away_HW = cv2.distanceTransform((~flags_HW).astype(np.uint8), cv2.DIST_L2, 5)
+    return away_HW <= share * len(flags_HW)
+
+
 def _opened(flags_HW: np.ndarray, height: int) -> np.ndarray:
     kernel = _kernel(height, 1 / 512)
     return cv2.morphologyEx(flags_HW.astype(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool)
 
 
-def _closed(flags_HW: np.ndarray, height: int, share: float) -> np.ndarray:
-    """Return the flags and the gaps between them of up to twice a share of the height."""
-    kernel = _kernel(height, share)
+def _closed(flags_HW: np.ndarray, height: int) -> np.ndarray:
+    kernel = _kernel(height, 1 / 256)
     return cv2.morphologyEx(flags_HW.astype(np.uint8), cv2.MORPH_CLOSE, kernel).astype(bool)
 
 
@@ -185,10 +193,9 @@ def _believed(flags_HW: np.ndarray, known_HW: np.ndarray, config: SubtractionCon
     areas = np.bincount(labels_HW[known_HW], minlength=count)
     areas[0] = 0
     large = areas >= max(config.least_share * areas.max(), 1)
-    kernel = _kernel(len(flags_HW), config.reach)
-    near_HW = cv2.dilate(large[labels_HW].astype(np.uint8), kernel) > 0
+    near_HW = _grown(large[labels_HW], config.reach)
     pieces = np.unique(labels_HW[near_HW & flags_HW & known_HW])
-    large[pieces] = areas[pieces] >= max(0.1 * config.least_share * areas.max(), 1)
+    large[pieces] = areas[pieces] >= max(config.least_share / 30 * areas.max(), 1)
     return large[labels_HW] & flags_HW
 
 

@@ -30,6 +30,7 @@ class VideoBackgroundConfig:
         edge: levels of a step at which an outline is cheap.
         outline: what an outline costs even at an edge; 1 more where there is none.
         covered: what a pixel costs before which the object always is, in the same unit.
+        hidden: what a pixel costs whose background never shows.
         iterations: of belief propagation.
         damping: share of the old message that is kept.
     """
@@ -40,7 +41,8 @@ class VideoBackgroundConfig:
     least_share: float = 0.03
     edge: float = 12.0
     outline: float = 0.06
-    covered: float = 0.05
+    covered: float = 0.005
+    hidden: float = 0.05
     iterations: int = 200
     damping: float = 0.5
 
@@ -130,7 +132,7 @@ def _choose(
     covered = covered_LT.astype(np.float32)
     costs = covered.mean(axis=1) * config.covered
     costs[:-1] += np.where(shares_K >= config.least_share, 0.0, FORBIDDEN)
-    costs[-1] = np.where(_surrounded(shares_K[0]), config.covered, FORBIDDEN)
+    costs[-1] = np.where(_surrounded(shares_K[0]), config.hidden, FORBIDDEN)
     costs_HWL = np.moveaxis(costs, 0, -1)
     images = images_T.astype(np.float32)
     right = _disagreement(
