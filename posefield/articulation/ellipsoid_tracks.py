@@ -90,9 +90,9 @@ class EllipsoidTracks(nn.Module):
     @staticmethod
     def _strays(points, R, centres, base, moving):
         """Return the variance (N,) of points of parts as seen from others."""
-        offsets = points[:, moving] - centres[:, base, None]
-        seen = torch.einsum('fnji,fnkj->fnki', R[:, base], offsets)
-        return seen.var(dim=0, correction=0).sum(dim=-1).mean(dim=-1)
+        seen = (points[:, moving] - centres[:, base, None]) @ R[:, base]
+        strays = (seen - seen.mean(dim=0)).square().sum(dim=(0, 3))
+        return strays.mean(dim=1) / len(points)
 
     def shape_losses(self) -> torch.Tensor:
         """Return how far sizes are from the first ones, and colours from being colours."""
