@@ -31,7 +31,7 @@ class FastPreset:
         exact=False,
         shading=True,
         sharpness=100.0,
-        samples=24,
+        samples=16,
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128

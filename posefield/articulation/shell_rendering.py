@@ -21,7 +21,7 @@ from posefield.geometry.rays import camera_rays, pixel_grid
 STEP_WIDTHS = 5.0
 # Parts further than this from a ray's shells do not shape what is seen there, scene units.
 REACH = 0.05
-RAYS_AT_ONCE = 16384
+RAYS_AT_ONCE = {'cpu': 16384, 'cuda': 65536}
 # Nothing is nearer to a camera than this, scene units.
 NEAR = 1e-3
 
@@ -132,7 +132,7 @@ def render_image(
         _maybe_covered(surface, camera, T_scene_cam, T_scene_part_P44), device=device
     )
     pixels = pixel_grid(camera.height, camera.width, device)
-    for rows in inside.nonzero()[:, 0].split(RAYS_AT_ONCE):
+    for rows in inside.nonzero()[:, 0].split(RAYS_AT_ONCE[device.type]):
         directions = camera_rays(camera, pixels[rows]) @ pose[:3, :3].T
         rays = RayBundle(pose[:3, 3].expand_as(directions), directions, poses)
         shells = find_shells(surface, rays)

@@ -18,6 +18,8 @@ from posefield.learning.stage import Stage
 
 # How often the sharpness follows the fraction done.
 SHARPENINGS = 100
+# So many steps in a row may have gradients that are not finite.
+SKIPS = 20
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class SurfaceStage(Stage):
 
     name = 'surface'
     intervals = SHARPENINGS
+    skips = SKIPS
 
     def __init__(
         self,
