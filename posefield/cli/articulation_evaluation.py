@@ -41,7 +41,14 @@ from posefield.evaluation.evaluate_articulation import (
 )
 from posefield.evaluation.image_metrics import Lpips, lpips_metric
 from posefield.evaluation.poses_from_images import poses_from_images
-from posefield.evaluation.smpl_baseline import KUNDU, SmplMeshes, kundu_figures, read_smpl
+from posefield.evaluation.smpl_baseline import (
+    KUNDU,
+    SmplMeshes,
+    kundu_figures,
+    poses_from_smpl,
+    read_smpl,
+    smpl_joint_errors,
+)
 from posefield.evaluation.template_baseline import SCHMIDTKE, learn_template, template_figures
 from posefield.learning.devices import select_device
 from posefield.learning.interrupt import stop_on_interrupt
@@ -76,12 +83,14 @@ def run_evaluation(
     progress = make_progress(request.quiet)
     lpips = lpips_metric()
     meshes = read_smpl(request.smpl, multiview.num_frames) if request.smpl else None
-    held_out = held_out_poses(model, multiview, truth)
+    held_out = held_out_poses(model, multiview, truth, meshes)
     evaluation = evaluate_model(
         model, multiview, truth, held_out, progress, per_camera=request.frames, lpips=lpips
     )
     others = compared(request, model, multiview, truth, meshes, evaluation, lpips)
-    document = metrics_document({**evaluation.summary, 'methods': others}, multiview, request)
+    summary = {**evaluation.summary, 'methods': others}
+    summary['smpl'] = None if meshes is None else smpl_joint_errors(model, meshes)
+    document = metrics_document(summary, multiview, request)
     if json_file is not None:
         write_json(json_file, document)
     if report_folder is not None:
@@ -92,11 +101,16 @@ def run_evaluation(
 
 
 def held_out_poses(
-    model: ArticulatedModel, multiview: Multiview, truth: ArticulationTruth | None
+    model: ArticulatedModel,
+    multiview: Multiview,
+    truth: ArticulationTruth | None,
+    meshes: SmplMeshes | None,
 ) -> HeldOutPoses:
-    """Return where the poses of held-out frames come from: the truth, or else the images."""
+    """Return where the poses of held-out frames come from: truth, or else bodies, or images."""
     if truth is not None:
         return poses_from_truth(model, truth)
+    if meshes is not None:
+        return poses_from_smpl(model, meshes)
     return poses_from_images(model, model.motion.colours_P3, multiview)
 
 

@@ -40,8 +40,11 @@ def photo_rows(
     ranked = sorted(scores, key=lambda score: -score.psnr)
     if not ranked:
         return []
-    chosen = (('Best', ranked[0]), ('Median', ranked[len(ranked) // 2]), ('Worst', ranked[-1]))
-    return [photo_row(multiview, show, palette_P3, label, score) for label, score in chosen]
+    chosen = {0: 'Best', len(ranked) // 2: 'Median', len(ranked) - 1: 'Worst'}
+    return [
+        photo_row(multiview, show, palette_P3, label, ranked[place])
+        for place, label in sorted(chosen.items())
+    ]
 
 
 def photo_row(

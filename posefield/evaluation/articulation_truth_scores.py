@@ -53,13 +53,6 @@ class FoundMotion:
         return points.reshape(len(self.frames), -1, 3)
 
 
-def part_points(radii_P3: np.ndarray) -> np.ndarray:
-    """Return the 7 points (P, 7, 3) of ellipsoids: the centre, then 3/4 out along every axis."""
-    signs = np.concatenate([np.eye(3), -np.eye(3)])
-    candidates = 0.75 * np.asarray(radii_P3)[:, None] * signs
-    return np.concatenate([np.zeros((len(radii_P3), 1, 3)), candidates], axis=1)
-
-
 def found_tracks(motion: FoundMotion) -> list[JointTrack]:
     """Return the movable joints of a model: the centre is the origin of the child's frame."""
     skeleton = motion.skeleton

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from posefield.articulation.kinematics import Skeleton
+from posefield.articulation.regression import part_points
 from posefield.data.articulation_truth import TRUTH_FILE, ArticulationTruth
 from posefield.data.multiview import Multiview
 from posefield.data.rig_camera import RigCamera
@@ -16,7 +17,6 @@ from posefield.evaluation.articulation_metrics import JointScore
 from posefield.evaluation.articulation_truth_scores import (
     FoundMotion,
     LinkScorer,
-    part_points,
     score_motion,
 )
 from posefield.evaluation.image_metrics import ImageScore, Lpips, summarise_images

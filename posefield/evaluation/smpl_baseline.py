@@ -13,11 +13,15 @@ import zipfile
 
 import numpy as np
 
+from posefield.articulation.articulated_model import ArticulatedModel
+from posefield.articulation.regression import fit_regression
 from posefield.data.multiview import Multiview
 from posefield.data.rig_camera import OBJECT, RigCamera
 from posefield.data.visual_hull import spread
 from posefield.errors import DataError
 from posefield.evaluation.articulation_baselines import image_figures
+from posefield.evaluation.articulation_metrics import a10_errors
+from posefield.evaluation.evaluate_articulation import DrivenParts, HeldOutPoses, found_motion
 from posefield.evaluation.image_metrics import Lpips
 from posefield.evaluation.mesh_painting import MeshRender, paint_mesh
 from posefield.evaluation.photo_comparison import Photos
@@ -119,6 +123,32 @@ def mean_colours(multiview: Multiview, meshes: SmplMeshes) -> np.ndarray:
     if (seen > 0).any():
         colours[seen == 0] = colours[seen > 0].mean(axis=0)
     return colours
+
+
+def poses_from_smpl(model: ArticulatedModel, meshes: SmplMeshes) -> HeldOutPoses:
+    """Return held-out poses by the regression of the supplement (A.10) from the user's bodies.
+
+    It goes from joints, or from vertices without any, to the points of every part.
+    """
+    points_TN3 = meshes.vertices_TV3 if meshes.joints_TJ3 is None else meshes.joints_TJ3
+    points_TN3 = model.normalisation.point_to_scene(points_TN3)
+    motion = model.motion
+    regression = fit_regression(
+        points_TN3[list(motion.frames_F)], motion.T_scene_part_FP44, motion.radii_P3
+    )
+
+    def drive(frame: int) -> DrivenParts:
+        poses = regression.part_poses(points_TN3[frame])
+        return DrivenParts(model.normalisation.pose_to_world(poses))
+
+    return HeldOutPoses('smpl', drive)
+
+
+def smpl_joint_errors(model: ArticulatedModel, meshes: SmplMeshes) -> dict[str, float | None]:
+    """Return the A.10 errors of the user's joints, in units of the recording."""
+    if meshes.joints_TJ3 is None:
+        return {'a10_joint_error': None, 'a10_joint_error_static': None}
+    return a10_errors(found_motion(model).points_FK3, meshes.joints_TJ3[list(model.frames)], 1.0)
 
 
 def kundu_figures(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posefield.articulation.regression import part_points
 from posefield.data.articulation_truth import ArticulationTruth
 from posefield.data.multiview import Multiview
 from posefield.data.rig_camera import OBJECT, UNRELIABLE, RigCamera
@@ -19,7 +20,7 @@ from posefield.evaluation.articulation_metrics import (
     score_joints,
     summarise_joints,
 )
-from posefield.evaluation.articulation_truth_scores import part_points, true_tracks
+from posefield.evaluation.articulation_truth_scores import true_tracks
 from posefield.evaluation.gaussian_template import (
     BONES,
     Painter,

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from posefield.articulation.kinematics import Joint, Link, Skeleton
+from posefield.articulation.regression import part_points
 from posefield.data.articulation_truth import ArticulationTruth, TrueJoint
 from posefield.data.multiview import Multiview, MultiviewWriter
 from posefield.data.rig_camera import RigCamera
-from posefield.evaluation.articulation_truth_scores import FoundMotion, part_points
+from posefield.evaluation.articulation_truth_scores import FoundMotion
 from posefield.geometry.camera import Camera
 
 FRAMES = 24

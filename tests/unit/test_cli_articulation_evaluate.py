@@ -108,9 +108,23 @@ def test_bodies_that_the_user_fitted_are_compared(folders, tmp_path):
     vertices = np.einsum('fpij,pvj->fpvi', T[..., :3, :3], own) + T[..., None, :3, 3]
     faces = np.concatenate([ball.faces, ball.faces + len(ball.vertices)])
     path = tmp_path / 'smpl.npz'
-    np.savez(path, vertices=vertices.reshape(len(T), -1, 3), faces=faces)
+    # Bones of a body that fits: four points of each part, none of them at its centre.
+    corners = two_balls.RADII_P3[:, None] * np.array(
+        [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
+    )
+    joints = np.einsum('fpij,pvj->fpvi', T[..., :3, :3], corners) + T[..., None, :3, 3]
+    np.savez(
+        path,
+        vertices=vertices.reshape(len(T), -1, 3),
+        faces=faces,
+        joints=joints.reshape(len(T), -1, 3),
+    )
     assert evaluate(folders, '--smpl', str(path), '--json', str(tmp_path / 'm.json')) == 0
-    kundu = json.loads((tmp_path / 'm.json').read_text())['methods']['Kundu*']
+    figures = json.loads((tmp_path / 'm.json').read_text())
+    assert figures['held_out_poses']['poses_from'] == 'smpl'
+    assert figures['held_out_poses']['mask_iou'] > 0.8
+    assert figures['smpl']['a10_joint_error'] < figures['smpl']['a10_joint_error_static']
+    kundu = figures['methods']['Kundu*']
     assert kundu['held_out_views']['mask_iou'] > 0.9
     assert kundu['held_out_poses']['mask_iou'] > 0.9
 
