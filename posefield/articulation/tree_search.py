@@ -12,7 +12,7 @@ from posefield.articulation.tree_fitting import Tree, TreeFit, fit_tree, freezin
 from posefield.geometry.poses import invert
 
 # A joint stays if freezing it costs more than this, see `freezing_costs`.
-LEAST_EVIDENCE = 12.0
+LEAST_EVIDENCE = 9.0
 ROUNDS = 3
 # Of a fit after one joint was frozen.
 REFIT_ITERATIONS = 6
