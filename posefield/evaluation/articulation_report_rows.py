@@ -26,8 +26,8 @@ from posefield.geometry.images import resize
 PICTURE_WIDTH = 340
 BONES = 6
 STILLS = 6
-TURN_TABLE_FRAMES = 48
-TURN_TABLE_SIDE = 200
+TURN_TABLE_FRAMES = 36
+TURN_TABLE_SIDE = 144
 
 
 def photo_rows(
