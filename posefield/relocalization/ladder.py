@@ -92,10 +92,11 @@ class Ladder:
         watch = watch or Stopwatch()
         matches, sparse = self.find_sparse(query, held_out, watch)
         outcomes = []
+        strong = sparse is not None and sparse.inliers >= self.config.strong_inliers
         if sparse is not None:
             proposed = self.sparse_hypothesis(sparse, held_out)
             outcomes.append(self.finish(query, proposed, matches, held_out, watch))
-            if sparse.inliers >= self.config.strong_inliers and _accepted(outcomes[0]):
+            if strong and _accepted(outcomes[0]):
                 return outcomes[0]
         if prior is not None:
             outcomes.append(self._from_prior(query, prior, matches, held_out, watch))
@@ -103,7 +104,8 @@ class Ladder:
                 return max(outcomes, key=lambda outcome: outcome.score)
         for hypothesis in self._searched(query, held_out, watch):
             outcomes.append(self.finish(query, hypothesis, matches, held_out, watch))
-        if prior is None and not any(_accepted(outcome) for outcome in outcomes):
+        lost = prior is None and not strong and not any(map(_accepted, outcomes))
+        if lost:
             for hypothesis in self._sought(query, held_out, watch):
                 outcomes.append(self.finish(query, hypothesis, matches, held_out, watch))
         if not outcomes:

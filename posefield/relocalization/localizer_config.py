@@ -31,7 +31,8 @@ class LocalizerConfig:
 
     Attributes:
         rungs: names out of RUNGS.
-        strong_inliers: a sparse pose with as many needs no other hypothesis.
+        strong_inliers: an accepted sparse pose with as many needs no other hypothesis, and one
+            that is not accepted no second search.
         retrieved: reference views taken as hypotheses.
         narrow_query: a query that covers less than this share of a reference view's width or
             height is compared with enlarged keyframes instead.
