@@ -1,6 +1,6 @@
 """Carving space by masks: what no camera sees background through is left.
 
-Pixels that are unreliable or outside an image rule nothing out.
+Pixels that are unreliable or outside an image rule nothing out, and show nothing either.
 """
 
 from collections.abc import Sequence
@@ -26,24 +26,28 @@ class Views:
         cameras: V of them.
         distances: per frame, per view: (H, W) float32, pixels to the nearest one that is not
             background.
+        object_distances: the same to the nearest one that is the thing for sure.
         masks: per frame, per view: (H, W) uint8.
     """
 
     cameras: tuple[RigCamera, ...]
     distances: list[list[np.ndarray]]
+    object_distances: list[list[np.ndarray]]
     masks: list[list[np.ndarray]]
 
     @classmethod
     def of_masks(cls, cameras: Sequence[RigCamera], masks: list[list[np.ndarray]]) -> 'Views':
         """Measure the distances in masks (H, W) of 0, 1 and 2, per frame, per view."""
-        distances = [
-            [
-                cv2.distanceTransform((mask == BACKGROUND).astype(np.uint8), cv2.DIST_L2, 5)
-                for mask in row
-            ]
-            for row in masks
-        ]
-        return cls(tuple(cameras), distances, masks)
+        distances = [[_distance_to(mask != BACKGROUND) for mask in row] for row in masks]
+        object_distances = [[_distance_to(mask == OBJECT) for mask in row] for row in masks]
+        return cls(tuple(cameras), distances, object_distances, masks)
+
+
+def _distance_to(flags_HW: np.ndarray) -> np.ndarray:
+    """Return each pixel's distance to the nearest flag, (H, W); far where there is none."""
+    if not flags_HW.any():
+        return np.full(flags_HW.shape, np.inf, np.float32)
+    return cv2.distanceTransform((~flags_HW).astype(np.uint8), cv2.DIST_L2, 5)
 
 
 def find_bounds(views: Views, whose: str, doubters: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +136,7 @@ def grid(low_3: np.ndarray, high_3: np.ndarray, voxel: float) -> np.ndarray:
 def carve(views: Views, points_N3: np.ndarray, reach: float, doubters: int = 0) -> np.ndarray:
     """Return in which frames a ball about a point can touch the thing, (F, N) bool.
 
-    No camera may see background only there, and half of them (at least two) must see the thing.
+    No camera may see background only there, and most of them must see the thing.
 
     Args:
         views: cameras and masks.
@@ -152,8 +156,9 @@ def carve(views: Views, points_N3: np.ndarray, reach: float, doubters: int = 0) 
         for frame in range(frames):
             touches = views.distances[frame][view][rows, columns] <= reach_N
             against_FN[frame, visible_N] += ~touches
-            seen_FN[frame, visible_N] += touches
-    needed = max(LEAST_CAMERAS, (len(views.cameras) + 1) // 2)
+            sure = views.object_distances[frame][view][rows, columns] <= reach_N
+            seen_FN[frame, visible_N] += sure
+    needed = max(LEAST_CAMERAS, len(views.cameras) // 2 + 1)
     return (against_FN <= doubters) & (seen_FN >= needed)
 
 
