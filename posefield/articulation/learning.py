@@ -135,9 +135,11 @@ class _Learner:
             motion, surface = self._paper(settings, normalisation)
         else:
             motion, surface = self._fast(settings, normalisation)
-        report = self.run.reporter('joints')
+        report, check_stop = self.run.reporter('joints'), self.run.stopper('joints')
+        check_stop()
         structure = find_structure(motion, structure_config)
         report(1.0)
+        check_stop()
         return ArticulatedModel(
             info={
                 **info,
