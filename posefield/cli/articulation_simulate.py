@@ -48,10 +48,10 @@ def simulate(
     links that every image shows (segmentation/).
     """
     from posefield.data.simulate_articulation import simulate_articulation
-    from posefield.errors import Interrupted
+    from posefield.learning.interrupt import stop_on_interrupt
     from posefield.learning.progress import make_progress
 
-    try:
+    with stop_on_interrupt() as stop:
         recording = simulate_articulation(
             urdf,
             out,
@@ -65,9 +65,8 @@ def simulate(
             seed=seed,
             processes=processes,
             progress=make_progress(quiet),
+            stop=stop,
         )
-    except KeyboardInterrupt as error:
-        raise Interrupted('nothing was written.') from error
     typer.echo(
         f'{out}: {recording.num_frames} frames ({len(recording.held_out_frames)} held out) by '
         f'{len(recording.cameras)} cameras ({len(recording.held_out_views)} held out)'

@@ -14,6 +14,8 @@ from support.two_balls import JOINT_3, angles, motion
 
 # The world is twice as large as the scene, and elsewhere.
 NORMALISATION = SceneNormalisation(np.array([1.0, -2.0, 0.5]), 0.5)
+# The world is the scene: the model of the recording of the two balls.
+AS_RECORDED = SceneNormalisation(np.zeros(3), 1.0)
 
 
 def ball_structure() -> Structure:
@@ -38,7 +40,7 @@ def ball_structure() -> Structure:
     )
 
 
-def ball_model() -> ArticulatedModel:
+def ball_model(normalisation: SceneNormalisation = NORMALISATION) -> ArticulatedModel:
     """Return the model, with a surface that is just the ellipsoids."""
     parts = motion()
     config = SurfaceConfig(
@@ -53,9 +55,9 @@ def ball_model() -> ArticulatedModel:
     surface = Surface(radii, config, torch.Generator().manual_seed(0))
     return ArticulatedModel(
         info={'preset': 'cpu', 'seconds_to_learn': 1.5, 'units': 'metres'},
-        normalisation=NORMALISATION,
+        normalisation=normalisation,
         motion=parts,
-        found=ball_structure().to_world(NORMALISATION),
+        found=ball_structure().to_world(normalisation),
         surface=surface.eval().requires_grad_(False),
         background='white',
     )

@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 
 from posefield.cli.app import main
-from support.ball_model import ball_model
+from support.ball_model import AS_RECORDED, ball_model
 from support.two_balls import write_two_balls
 
 
@@ -21,7 +21,7 @@ def recording(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('models') / 'balls'
-    ball_model().save(folder)
+    ball_model(AS_RECORDED).save(folder)
     return folder
 
 

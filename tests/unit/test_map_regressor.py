@@ -176,7 +176,7 @@ def test_a_regressor_keeps_what_is_best_on_the_val_split(scene, tmp_path):
         seen.append((stage.name, sorted(stage.modules())))
         return loop.run_stage(stage, **options)
 
-    with mock.patch('posefield.relocalization.mapping_run.run_stage', spy):
+    with mock.patch('posefield.learning.run.run_stage', spy):
         learn(
             replace(scene, splits=split), tmp_path / 'map',
             replace(TINIEST, regressor=recipe), steps=2,
@@ -373,7 +373,7 @@ def test_the_published_length_is_in_epochs(scene, tmp_path, features):
         return loop.run_stage(stage, steps=min(steps, 2), **options)
 
     with (
-        mock.patch('posefield.relocalization.mapping_run.run_stage', run_stage),
+        mock.patch('posefield.learning.run.run_stage', run_stage),
         mock.patch('posefield.relocalization.nefes_training.run_stage', run_stage),
         mock.patch('posefield.relocalization.map_budget.PUBLISHED_SYNTHESISED', 8),
     ):
