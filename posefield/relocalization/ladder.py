@@ -44,6 +44,8 @@ from posefield.relocalization.stopwatch import Stopwatch
 UNRELATED_COST = 0.33
 # Hypotheses of one search are this far apart, in scene scales (see `pose_distance`).
 NEAR, FAR = 0.1, 0.2
+# Poses whose probabilities of being right differ by less are told apart by the keyframes.
+AS_LIKELY = 0.05
 WIDE_RUNGS = frozenset({'retrieval', 'field'})
 
 
@@ -101,7 +103,7 @@ class Ladder:
         if prior is not None:
             outcomes.append(self._from_prior(query, prior, matches, held_out, watch))
             if _accepted(outcomes[-1]):
-                return max(outcomes, key=lambda outcome: outcome.score)
+                return _best(outcomes)
         for hypothesis in self._searched(query, held_out, watch):
             outcomes.append(self.finish(query, hypothesis, matches, held_out, watch))
         lost = prior is None and not strong and not any(map(_accepted, outcomes))
@@ -113,7 +115,7 @@ class Ladder:
                 'No rung has a hypothesis for this image: expected sparse matches, a prior, or '
                 f'regressor or retrieval, found only {", ".join(sorted(self.config.rungs))}.'
             )
-        return max(outcomes, key=lambda outcome: outcome.score)
+        return _best(outcomes)
 
     def refine(
         self, query: Query, T_field_cam: np.ndarray, watch: Stopwatch | None = None
@@ -355,3 +357,15 @@ def refined_map(bundle: MapBundle, aligner: FieldAligner) -> RefinedMap:
 
 def _accepted(outcome: Outcome) -> bool:
     return outcome.score >= outcome.threshold
+
+
+def _best(outcomes: list[Outcome]) -> Outcome:
+    """Return the likeliest; of those about as likely, the one that fits real photos best.
+
+    Renders are too smooth to tell poses apart that differ by a degree.
+    """
+    highest = max(outcome.score for outcome in outcomes)
+    likely = [outcome for outcome in outcomes if outcome.score > highest - AS_LIKELY]
+    if any(outcome.evidence.keyframe_cost is None for outcome in likely):
+        return max(outcomes, key=lambda outcome: outcome.score)
+    return min(likely, key=lambda outcome: outcome.evidence.keyframe_cost)
