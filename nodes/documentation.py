@@ -6,7 +6,8 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from posefield.nodes.interfaces import NODES, NodeInterface
+from posefield.nodes.interface_types import NodeInterface
+from posefield.nodes.interfaces import NODES
 from posefield.nodes.parameters import constraint_of, ros_name, type_name
 
 HEAD = """# Nodes
@@ -83,6 +84,9 @@ def section(node: NodeInterface) -> str:
     if node.services:
         rows = [[f'`{s.name}`', s.service_type, s.description] for s in node.services]
         parts += ['### Services\n', table(['service', 'type', 'what'], rows)]
+    if node.actions:
+        rows = [[f'`{a.name}`', a.action_type, a.description] for a in node.actions]
+        parts += ['### Actions\n', table(['action', 'type', 'what'], rows)]
     columns = ['parameter', 'type', 'default', 'range', 'unit', 'live', 'what']
     parts += ['### Parameters\n', table(columns, parameter_rows(node.parameters))]
     for title, items in (

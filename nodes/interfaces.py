@@ -1,50 +1,16 @@
 """What each node subscribes to, publishes and offers: the tables behind docs/nodes.md."""
 
-from dataclasses import dataclass, field
-
+from posefield.nodes.interface_types import (
+    LATCHED,
+    RELIABLE_1,
+    RELIABLE_10,
+    SENSOR_DATA,
+    TF,
+    NodeInterface,
+    Service,
+    Topic,
+)
 from posefield.nodes.parameters import BagPlayerParameters, RelocalizerParameters
-
-SENSOR_DATA = 'best effort, volatile, 5 (qos_overrides)'
-RELIABLE_10 = 'reliable, volatile, 10'
-RELIABLE_1 = 'reliable, volatile, 1'
-TF = 'reliable, volatile, 100'
-LATCHED = 'reliable, transient local, 100'
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic of a node; `~/x` is below the node's name, `x` below its namespace."""
-
-    name: str
-    message_type: str
-    qos: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Service:
-    """A service of a node."""
-
-    name: str
-    service_type: str
-    description: str
-
-
-@dataclass(frozen=True)
-class NodeInterface:
-    """Everything outside a node that it touches."""
-
-    name: str
-    executable: str
-    summary: str
-    parameters: type
-    subscribed: tuple[Topic, ...]
-    published: tuple[Topic, ...]
-    services: tuple[Service, ...] = ()
-    tf_required: tuple[str, ...] = ()
-    tf_provided: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-
 
 RELOCALIZER = NodeInterface(
     name='relocalizer',

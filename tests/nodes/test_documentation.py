@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from posefield.nodes.documentation import page
+from posefield.nodes.documentation import page, section
 from posefield.nodes.interfaces import NODES, RELOCALIZER
 from posefield.nodes.parameters import constraint_of, ros_name
 from support.launch_xml import REPOSITORY
@@ -22,9 +22,9 @@ def test_the_page_is_up_to_date():
 
 
 def test_the_page_has_every_parameter_with_its_range():
-    text = page()
     for node in NODES:
-        assert node.executable in executables()
+        text = section(node)
+        assert text in page() and node.executable in executables()
         for spec in fields(node.parameters):
             (row,) = [r for r in text.splitlines() if r.startswith(f'| `{ros_name(spec.name)}` |')]
             assert constraint_of(spec).range_text in row and constraint_of(spec).unit in row
