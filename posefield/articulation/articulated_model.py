@@ -3,8 +3,9 @@
 Everything that goes in and out is in world units; inside all is in the scene frame.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from posefield.articulation.parts import PartMotion
 from posefield.articulation.shell_rendering import render_image
 from posefield.articulation.structure import Structure
 from posefield.articulation.surface import Surface
+from posefield.articulation.tracking import PoseTracker, TrackedPose, TrackedView
 from posefield.articulation.urdf import UrdfConfig, UrdfExport, write_urdf
 from posefield.data.multiview import BACKGROUND_LEVELS
 from posefield.data.scene_normalisation import SceneNormalisation
@@ -144,6 +146,20 @@ class ArticulatedModel:
             image.depths_HW.cpu().numpy() / self.normalisation.scale,
             image.parts_HW.cpu().numpy(),
         )
+
+    @cached_property
+    def tracker(self) -> PoseTracker:
+        """What `track` needs; making it takes seconds, once."""
+        return PoseTracker(self)
+
+    def track(
+        self,
+        views: Sequence[TrackedView],
+        previous: TrackedPose | None = None,
+        stamp_s: float | None = None,
+    ) -> TrackedPose:
+        """Return the pose in images of one moment; see `PoseTracker.track`."""
+        return self.tracker.track(views, previous, stamp_s)
 
     def geometries(self) -> dict[str, LinkGeometry]:
         """Return the geometry of every link in its frame, world units."""
