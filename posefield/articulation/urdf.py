@@ -84,6 +84,27 @@ class UrdfExport:
     joints: dict[str, str]
 
 
+@dataclass(frozen=True)
+class UrdfNames:
+    """What links and joints are called in a URDF.
+
+    Attributes:
+        links: name in the URDF of each link of the skeleton.
+        joints: the same of each joint.
+    """
+
+    links: dict[str, str]
+    joints: dict[str, str]
+
+
+def urdf_names(skeleton: Skeleton) -> UrdfNames:
+    """Return the names that a skeleton's links and joints get in its URDF, always the same."""
+    # Names that are unique over links and joints together can be converted to SDFormat too.
+    taken: set[str] = set()
+    links = unique_names([link.name for link in skeleton.links], taken)
+    return UrdfNames(links, unique_names([joint.name for joint in skeleton.joints], taken))
+
+
 def write_urdf(
     skeleton: Skeleton,
     geometries: Mapping[str, LinkGeometry],
@@ -141,10 +162,8 @@ def write_urdf_files(
             f'{", ".join(geometries) or "none"}.'
         )
     skeleton = skeleton.scaled(metres)
-    # Names that are unique over links and joints together can be converted to SDFormat too.
-    taken: set[str] = set()
-    links = unique_names([link.name for link in skeleton.links], taken)
-    joints = unique_names([joint.name for joint in skeleton.joints], taken)
+    names = urdf_names(skeleton)
+    links, joints = names.links, names.joints
     (folder / MESH_FOLDER).mkdir()
     robot = ElementTree.Element('robot', name=sanitised(name))
     for link in skeleton.links:

@@ -128,7 +128,7 @@ class _Run:
                 f'The checkpoint of stage {self._stage.name} lacks {error}; start afresh.'
             ) from error
         if finished:
-            self._progress.update(self._stage.name, 1.0, self._metrics, 0.0)
+            self._tell(1.0, 0.0)
         return finished
 
     def _load(self, checkpoint: Checkpoint) -> None:
@@ -217,7 +217,11 @@ class _Run:
         if metrics:
             self._metrics = {**metrics, 'skipped': self._skipped} if self._skipped else metrics
         left = self._budget.seconds_left(self._steps, self._seconds)
-        self._progress.update(self._stage.name, self._fraction(), self._metrics, left)
+        self._tell(self._fraction(), left)
+
+    def _tell(self, fraction: float, seconds_left: float | None) -> None:
+        metrics = {**self._metrics, 'steps': self._steps}
+        self._progress.update(self._stage.name, fraction, metrics, seconds_left)
 
     def _save(self, *, finished: bool) -> None:
         if self._checkpoints is None:

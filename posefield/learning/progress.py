@@ -22,7 +22,10 @@ class Progress(Protocol):
         metrics: Mapping[str, float],
         seconds_left: float | None,
     ) -> None:
-        """Tell the fraction done in [0, 1], smoothed metrics and an estimate of what is left."""
+        """Tell the fraction done in [0, 1], smoothed metrics and an estimate of what is left.
+
+        Of a stage that is trained, `steps` among the metrics are those taken so far.
+        """
 
     def close(self) -> None:
         """End; called once after the last stage, also after an error."""
@@ -142,10 +145,10 @@ def make_progress(quiet: bool) -> Progress:
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
-    """Return metrics for reading: `loss 0.0123, psnr 24.1 dB`."""
+    """Return metrics for reading: `loss 0.0123, psnr 24.1 dB, steps 1200`."""
+    formats = {'psnr': '{:.1f} dB', 'steps': '{:.0f}'}
     return ', '.join(
-        f'psnr {value:.1f} dB' if name == 'psnr' else f'{name} {value:.3g}'
-        for name, value in metrics.items()
+        f'{name} {formats.get(name, "{:.3g}").format(value)}' for name, value in metrics.items()
     )
 
 

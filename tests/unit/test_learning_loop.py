@@ -115,7 +115,7 @@ def test_a_stage_learns_and_tells_how_far_it_is():
     assert progress.calls[0] == ('start', 'line', True)
     kind, name, fraction, metrics, left = progress.calls[-1]
     assert (kind, name, fraction, left) == ('update', 'line', 1.0, 0.0)
-    assert metrics == result.metrics
+    assert metrics == {**result.metrics, 'steps': 400}
 
 
 def test_the_same_seed_gives_the_same_result_whatever_the_global_seed():

@@ -76,6 +76,7 @@ def test_a_bar_is_for_a_terminal_only(monkeypatch, terminal, quiet, kind):
 def test_texts():
     assert metrics_text({}) == ''
     assert metrics_text({'loss': 123456.0}) == 'loss 1.23e+05'
+    assert metrics_text({'steps': 123456}) == 'steps 123456'
     assert [seconds_text(s) for s in (0.4, 59.4, 59.6, 185.2, 3599.9, 7620.0)] == [
         '0 s',
         '59 s',
