@@ -56,19 +56,24 @@ class RunningStatistics:
         return {key: str(value) for key, value in values.items()}
 
 
+def diagnostic_status(
+    name: str, level: bytes, message: str, hardware_id: str, values: Mapping[str, str]
+) -> DiagnosticStatus:
+    """Return one status."""
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
 def diagnostic_array(
     stamp: Any, name: str, level: bytes, message: str, hardware_id: str, values: Mapping[str, str]
 ) -> DiagnosticArray:
     """Return one status as the message for /diagnostics."""
     array = DiagnosticArray()
     array.header.stamp = stamp
-    array.status = [
-        DiagnosticStatus(
-            level=level,
-            name=name,
-            message=message,
-            hardware_id=hardware_id,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-    ]
+    array.status = [diagnostic_status(name, level, message, hardware_id, values)]
     return array

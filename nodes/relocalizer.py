@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from posefield.errors import PoseError, PosefieldError
+from posefield.nodes.camera_topic import ImageMessage, InputError
 from posefield.nodes.conversions import (
     covariance_from_message,
     pose_from_message,
@@ -24,7 +25,7 @@ from posefield.nodes.conversions import (
     stamp_ns,
 )
 from posefield.nodes.diagnostics import RunningStatistics, diagnostic_array
-from posefield.nodes.image_input import ImageInput, ImageMessage, InputError
+from posefield.nodes.image_input import ImageInput
 from posefield.nodes.parameters import ParameterError, RelocalizerParameters, declare, read
 from posefield.nodes.pose_output import PoseOutput
 from posefield.nodes.relocalizer_services import relocalize

@@ -51,7 +51,7 @@ class CameraCounters:
         out_of_order: those older than the image before.
         duplicates: those with the stamp of the image before.
         jumps: how often its time jumped, back or forth.
-        last_jump_s: the last jump; positive is forth, 0 where there was none.
+        last_jump_s: by how much the last time; positive is forth, 0 where it never did.
         since_set: images since the last one that was in a set.
     """
 
@@ -255,7 +255,7 @@ class CameraSynchroniser:
                 return False
             jumped_ns = step_ns - max(0, round(silence_s * NANOSECONDS))
             if step_ns < -self._jump_ns or jumped_ns > self._jump_ns:
-                self._jump(camera, step_ns)
+                self._jump(camera, jumped_ns, is_back=step_ns < 0)
             elif step_ns < 0:
                 camera.out_of_order += 1
                 camera.dropped += 1
@@ -276,11 +276,11 @@ class CameraSynchroniser:
         if others_ns:
             camera.offset_s = (stamp_ns - max(others_ns)) / NANOSECONDS
 
-    def _jump(self, camera: _Camera, step_ns: int) -> None:
+    def _jump(self, camera: _Camera, jumped_ns: int, is_back: bool) -> None:
         """Count a jump; images of before a jump back will find no partner any more."""
         camera.jumps += 1
-        camera.last_jump_s = step_ns / NANOSECONDS
-        if step_ns < 0:
+        camera.last_jump_s = jumped_ns / NANOSECONDS
+        if is_back:
             camera.dropped += len(camera.waiting)
             camera.waiting.clear()
 

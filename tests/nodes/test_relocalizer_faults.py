@@ -39,7 +39,7 @@ def goes_on(robot, t_s=50.0):
         ({'width': 0, 'height': 0, 'step': 0, 'data': b''}, ['/image', '0x0']),
         ({'data': b'\0' * 10}, ['/image', '10']),
         ({'height': HEIGHT // 2}, ['/image', f'{WIDTH}x{HEIGHT // 2}', f'{WIDTH}x{HEIGHT}']),
-        ({'frame': 'lidar'}, ['frame_id', 'lidar', 'camera_optical_frame', 'no pose']),
+        ({'frame': 'lidar'}, ['frame_id', 'lidar', 'camera_optical_frame', 'the same']),
     ],
 )
 def test_a_bad_image_is_named_and_gives_no_pose(graph, robot, changes, words):
@@ -64,7 +64,7 @@ def test_an_image_without_stamp_is_refused(graph, robot):
     [
         ({'k': [0.0] * 9}, ['/camera_info', 'K[0] = 0']),
         ({'distortion_model': 'wavy', 'd': [0.1] * 5}, ['/camera_info', 'wavy']),
-        ({'frame': 'camera_link'}, ['/camera_info', 'camera_link', 'no pose']),
+        ({'frame': 'camera_link'}, ['/camera_info', 'camera_link', 'the same']),
     ],
 )
 def test_a_bad_calibration_is_named_and_gives_no_pose(graph, robot, changes, words):
@@ -135,7 +135,7 @@ def test_qos_overrides_hold_and_survive_another_activation(graph):
     robot = Robot(graph, tf_mode='map_to_camera', **overrides)
     robot.start()
     for _ in range(2):
-        assert robot.subject._input._image_subscription.qos_profile.depth == 2
+        assert robot.subject._input.image_qos.depth == 2
         assert robot.subject.trigger_deactivate().name == 'SUCCESS'
         robot.activate()
 
@@ -218,7 +218,7 @@ def test_time_that_jumps_back_starts_again(graph):
 
 
 def test_the_camera_info_topic_follows_the_image_unless_remapped(graph):
-    from posefield.nodes.image_input import info_topic
+    from posefield.nodes.camera_topic import info_topic
 
     def topics(*rules):
         node = graph.add(

@@ -176,7 +176,8 @@ def test_a_jump_back_of_all_cameras_loses_no_moment_after_it():
     assert [found.stamp_ns // MS for found in sets] == 2 * moments
     for counters in synchroniser.counters(now_s).values():
         assert counters.jumps == 1
-        assert counters.last_jump_s == pytest.approx((moments[0] - moments[-1]) / 1000)
+        expected_s = (moments[0] - moments[-1]) / 1000
+        assert counters.last_jump_s == pytest.approx(expected_s, abs=0.1)
 
 
 def test_waiting_images_of_before_a_jump_back_are_let_go():
@@ -201,7 +202,7 @@ def test_a_camera_that_jumps_alone_is_left_out_and_named_by_its_counters(jump_s)
     assert [found.stamp_ns // MS for found in sets if 'left' in found.items] == moments
     assert all('top' not in found.items for found in sets[20:])
     top = synchroniser.counters(200.0)['top']
-    assert (top.jumps, top.last_jump_s) == (1, pytest.approx(jump_s, abs=0.1))
+    assert (top.jumps, top.last_jump_s) == (1, pytest.approx(jump_s))
     assert top.offset_s == pytest.approx(jump_s, abs=0.1)
     assert top.since_set == 80
     assert synchroniser.counters(200.0)['left'].dropped == 0
