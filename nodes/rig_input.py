@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import time
 
+from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -20,6 +21,7 @@ from posefield.nodes.camera_topic import (
     subscribe_images,
 )
 from posefield.nodes.conversions import stamp_ns
+from posefield.nodes.rig_diagnostics import camera_status, synchronisation_status
 from posefield.nodes.rig_parameters import RigParameters
 from posefield.nodes.throttle import ThrottledWarnings
 from posefield.nodes.transform_buffer import TransformMissing
@@ -260,6 +262,29 @@ class RigInput:
             )
         return poses
 
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        """Return the status of the sets and of every camera."""
+        now_s = time.monotonic()
+        node, hardware_id = self._node.get_name(), self._node.get_fully_qualified_name()
+        statuses = [
+            synchronisation_status(
+                f'{node}: synchronisation', hardware_id, self.synchroniser, self.lost
+            )
+        ]
+        for name, counters in self.synchroniser.counters(now_s).items():
+            feed = self.feeds[name]
+            statuses.append(
+                camera_status(
+                    f'{node}: camera {name}',
+                    hardware_id,
+                    counters,
+                    rejected=feed.rejected,
+                    silence=self._silence_text(feed, now_s) if feed.is_lost else None,
+                    complaint=feed.rejection or self.unmatched_text(name, now_s),
+                )
+            )
+        return statuses
+
     def _receive_image(self, name: str, message: ImageMessage) -> None:
         feed, now_s = self.feeds[name], time.monotonic()
         feed.message_s = now_s
@@ -318,14 +343,20 @@ class RigInput:
             self._watch_sets(name, now_s)
 
     def _watch_silence(self, feed: Feed, now_s: float) -> None:
-        silence_s = now_s - (self._begun_s if feed.message_s is None else feed.message_s)
-        was_lost, feed.is_lost = feed.is_lost, silence_s >= self._parameters.lost_after
+        was_lost = feed.is_lost
+        feed.is_lost = self._silence_s(feed, now_s) >= self._parameters.lost_after
         if feed.is_lost and not was_lost:
             self._node.get_logger().warning(
-                f'Lost camera {feed.name}. {feed.topic.silence_text(silence_s)}.'
+                f'Lost camera {feed.name}. {self._silence_text(feed, now_s)}.'
             )
         elif was_lost and not feed.is_lost:
             self._node.get_logger().info(f'Camera {feed.name} is back.')
+
+    def _silence_s(self, feed: Feed, now_s: float) -> float:
+        return now_s - (self._begun_s if feed.message_s is None else feed.message_s)
+
+    def _silence_text(self, feed: Feed, now_s: float) -> str:
+        return feed.topic.silence_text(self._silence_s(feed, now_s))
 
     def _watch_sets(self, name: str, now_s: float) -> None:
         """Tell of a camera that sends images that fit no others."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import pytest
 import rclpy
@@ -140,6 +141,13 @@ def test_a_lost_camera_is_named_within_two_seconds_and_the_others_go_on(graph):
     at_s = rig.play(2.0, start_s=at_s, names=NAMES[:2])
     assert listener.input.lost == ('top',)
     assert graph.logged('WARN', 'Lost camera top', '/top/image_raw', timeout_s=0.1)
+    sync, left, _, top = listener.input.diagnostics()
+    assert (sync.level, sync.message) == (DiagnosticStatus.ERROR, 'lost top')
+    assert left.level == DiagnosticStatus.OK and left.name == 'listener: camera left'
+    assert top.level == DiagnosticStatus.ERROR and '/top/image_raw' in top.message
+    values = {item.key: item.value for item in left.values}
+    assert values['images received'] == '50' and float(values['image rate [Hz]']) > 10.0
+    assert float(values['skew [s]']) == 0.0 and values['images in no set'] == '0'
     at_s = rig.play(0.5, start_s=at_s)
     assert graph.spin_until(lambda: len(listener.sets) == 60)
     sizes = [len(found.views) for found in listener.sets]
@@ -158,6 +166,8 @@ def test_images_of_another_size_than_their_calibration_are_told_of(graph):
     rig.send(0.0)
     assert graph.logged('WARN', '/right/image_raw is 16x12', 'for 32x24')
     assert listener.input.feeds['right'].rejected == 1
+    status = listener.input.diagnostics()[2]
+    assert status.level == DiagnosticStatus.WARN and '16x12' in status.message
     rig.send_info('right')
     feed = listener.input.feeds['right']
     assert graph.spin_until(lambda: feed.topic.info.width == 16)
