@@ -11,6 +11,7 @@ import numpy as np
 
 from posefield.data.rig_camera import BACKGROUND, OBJECT, UNRELIABLE
 from posefield.errors import DataError
+from posefield.geometry.images import resize
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class Background:
         It is the background wherever the object is for less than half of the time.
         """
         return cls.of_image(np.median(images_T, axis=0))
+
+    def resized(self, width: int, height: int) -> 'Background':
+        """Return the background at another size; a pixel is known where all of it was."""
+        if self.known_HW.shape == (height, width):
+            return self
+        shares_HW = resize(self.known_HW.astype(np.float32), width, height)
+        return Background(resize(self.colours_HW3, width, height), shares_HW > 0.999)
 
 
 def difference(image: np.ndarray, colours_HW3: np.ndarray) -> np.ndarray:

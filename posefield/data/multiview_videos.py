@@ -7,6 +7,7 @@ import tempfile
 
 import numpy as np
 
+from posefield.data.background import Background
 from posefield.data.image_files import IMAGE_SUFFIXES, read_rgb
 from posefield.data.multiview import Multiview
 from posefield.data.recording import OnImage, Recording, Selection, choose_views, write_recording
@@ -137,8 +138,8 @@ def _first(pictures: Iterable[np.ndarray], count: int | None) -> Iterator[np.nda
 
 def _backgrounds(
     pairs: Sequence[tuple[Video, CalibratedCamera]], unmasked: Unmasked, folder: Path | None
-) -> dict[str, np.ndarray]:
-    """Return pictures of the background as large as the others, undistorted, by camera."""
+) -> dict[str, Background]:
+    """Return the backgrounds as large as the other pictures, undistorted, by camera."""
     if folder is None:
         return {}
     backgrounds = {}
@@ -152,7 +153,8 @@ def _backgrounds(
         picture = read_rgb(found)
         height, width = picture.shape[:2]
         picture, _ = undistort(picture, calibrated.at_size(width, height))
-        backgrounds[video.name] = resize(picture, rig.camera.width, rig.camera.height)
+        picture = resize(picture, rig.camera.width, rig.camera.height)
+        backgrounds[video.name] = Background.of_image(picture)
     return backgrounds
 
 

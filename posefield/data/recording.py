@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from posefield.data.background import Background
+from posefield.data.background_files import write_backgrounds
 from posefield.data.multiview import Multiview, MultiviewWriter
 from posefield.data.rig_camera import BACKGROUND, OBJECT, UNRELIABLE, RigCamera
 from posefield.errors import DataError
@@ -63,6 +65,8 @@ class Recording:
         units: of the poses' translations.
         background: what pixels outside the object are to become.
         provenance: kept in multiview.json.
+        backgrounds: what cameras see without the object, undistorted and not cut, for those who
+            mask more pictures of theirs.
     """
 
     source: Path
@@ -72,6 +76,7 @@ class Recording:
     units: Literal['metres', 'arbitrary'] = 'metres'
     background: Literal['white', 'black'] = 'black'
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    backgrounds: Mapping[str, Background] = field(default_factory=dict)
 
 
 def write_recording(
@@ -106,6 +111,7 @@ def write_recording(
                 writer.add(index, frame, resize(image, *size), resize_mask(mask, *size))
                 if on_image is not None:
                     on_image(index * frames + frame + 1, len(views) * frames)
+        write_backgrounds(writer.folder, recording.backgrounds)
         return writer.finish(stamps_s, last_frames(frames, selection.held_out_frames))
 
 

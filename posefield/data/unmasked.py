@@ -73,7 +73,7 @@ class Unmasked:
 
     def picture(self, view: int, frame: int) -> np.ndarray:
         """Return a picture, (H, W, 3) uint8 RGB."""
-        return read_rgb(self.folder / self.cameras[view].name / f'{frame:06d}.png')
+        return read_rgb(kept_file(self.folder, self.cameras[view].name, frame))
 
 
 def keep_pictures(
@@ -99,19 +99,31 @@ def keep_pictures(
     """
     kept, count = camera.pinhole(), 0
     for picture in pictures:
-        picture, kept = undistort(picture, camera)
-        if longest_side is not None and longest_side < max(kept.width, kept.height):
-            scale = longest_side / max(kept.width, kept.height)
-            kept = kept.resized(round(kept.width * scale), round(kept.height * scale))
-        picture = resize(picture, kept.width, kept.height)
-        write_rgb(folder / name / f'{count:06d}.png', picture)
+        picture, kept = plain_picture(picture, camera, longest_side)
+        write_rgb(kept_file(folder, name, count), picture)
         count += 1
     return RigCamera(name, kept, T_world_cam), count
 
 
+def plain_picture(
+    picture: np.ndarray, camera: Camera, longest_side: int | None
+) -> tuple[np.ndarray, Camera]:
+    """Return a picture (H, W, 3) uint8 undistorted and not larger than wanted, and its camera."""
+    picture, kept = undistort(picture, camera)
+    if longest_side is not None and longest_side < max(kept.width, kept.height):
+        scale = longest_side / max(kept.width, kept.height)
+        kept = kept.resized(round(kept.width * scale), round(kept.height * scale))
+    return resize(picture, kept.width, kept.height), kept
+
+
+def kept_file(folder: Path, name: str, frame: int) -> Path:
+    """Return where the picture of a camera lies while it is kept."""
+    return folder / name / f'{frame:06d}.png'
+
+
 def masked(
     unmasked: Unmasked,
-    backgrounds: Mapping[str, np.ndarray],
+    backgrounds: Mapping[str, Background],
     config: MaskingConfig,
     on_mask: OnMask | None = None,
 ) -> tuple[tuple[RigCamera, ...], ReadView]:
@@ -119,8 +131,8 @@ def masked(
 
     Args:
         unmasked: the pictures.
-        backgrounds: pictures (H, W, 3) uint8 of the empty background by camera, as large as its
-            pictures and undistorted; cameras without one have theirs found.
+        backgrounds: what cameras see without the object, undistorted; cameras without one have
+            theirs found.
         config: how.
         on_mask: is told about progress.
 
@@ -161,21 +173,19 @@ def masked(
 def _masks_of_view(
     unmasked: Unmasked,
     view: int,
-    background_image: np.ndarray | None,
+    background: Background | None,
     config: MaskingConfig,
     on_mask: OnMask | None,
 ) -> list[np.ndarray]:
     """Return the masks of one camera at the size for masks."""
     rig, frames = unmasked.cameras[view], unmasked.frames
-    scale = min(1.0, config.side / max(rig.camera.width, rig.camera.height))
-    size = round(rig.camera.width * scale), round(rig.camera.height * scale)
-    pictures = [resize(unmasked.picture(view, frame), *size) for frame in range(frames)]
-    if background_image is not None:
-        background = Background.of_image(resize(background_image, *size))
-    else:
-        background = _found_background(pictures, config)
+    if background is None:
+        background = find_background(unmasked, view, config)
+    size = _mask_size(rig, config)
+    background = background.resized(*size)
     masks = []
-    for frame, picture in enumerate(pictures):
+    for frame in range(frames):
+        picture = resize(unmasked.picture(view, frame), *size)
         masks.append(subtract(picture, background, config.subtraction))
         if on_mask is not None:
             on_mask(view * frames + frame + 1, len(unmasked.cameras) * frames)
@@ -187,13 +197,21 @@ def _masks_of_view(
     return masks
 
 
-def _found_background(pictures: Sequence[np.ndarray], config: MaskingConfig) -> Background:
-    count = min(config.samples, len(pictures))
-    chosen = np.linspace(0, len(pictures) - 1, count).round().astype(int)
-    samples_T = np.stack([pictures[index] for index in chosen])
+def find_background(unmasked: Unmasked, view: int, config: MaskingConfig) -> Background:
+    """Return what a camera sees without the object, at the size for masks."""
+    count = min(config.samples, unmasked.frames)
+    chosen = np.linspace(0, unmasked.frames - 1, count).round().astype(int)
+    size = _mask_size(unmasked.cameras[view], config)
+    samples_T = np.stack([resize(unmasked.picture(view, index), *size) for index in chosen])
     if config.method == 'median':
         return Background.of_median(samples_T)
     return background_of_video(samples_T)
+
+
+def _mask_size(rig: RigCamera, config: MaskingConfig) -> tuple[int, int]:
+    """Return width and height of the masks of a camera."""
+    scale = min(1.0, config.side / max(rig.camera.width, rig.camera.height))
+    return round(rig.camera.width * scale), round(rig.camera.height * scale)
 
 
 def _window(
