@@ -220,6 +220,10 @@ class RigInput:
         """Return the camera of the last image; None before the first that could be used."""
         return self.feeds[name].camera
 
+    def frame(self, name: str) -> str | None:
+        """Return the optical frame of the last image; None before the first."""
+        return self.feeds[name].frame
+
     def picture(self, name: str, message: ImageMessage) -> np.ndarray:
         """Return the pixels of an image, (H, W, 3) RGB uint8; for any thread.
 
