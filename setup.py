@@ -72,6 +72,7 @@ setup(
         'console_scripts': [
             'posefield = posefield.cli.app:main',
             'bag_player_node = posefield.nodes.bag_player:main',
+            'capture_node = posefield.nodes.capture:main',
             'relocalizer_node = posefield.nodes.relocalizer:main',
         ],
     },

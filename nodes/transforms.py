@@ -62,12 +62,12 @@ class Transforms:
 class OwnTransforms(Transforms):
     """TF without tf2_ros."""
 
-    def __init__(self, node: Node):
+    def __init__(self, node: Node, broadcasts: bool = True):
         self._node = node
         self._buffer = TransformBuffer()
         self._lock = threading.Lock()
         group = ReentrantCallbackGroup()
-        self._publisher = node.create_publisher(TFMessage, '/tf', TF_QOS)
+        self._publisher = node.create_publisher(TFMessage, '/tf', TF_QOS) if broadcasts else None
         self._subscriptions = [
             node.create_subscription(
                 TFMessage, '/tf', self._on_dynamic, TF_QOS, callback_group=group
@@ -113,7 +113,8 @@ class OwnTransforms(Transforms):
 
     def destroy(self) -> None:
         """Leave the graph."""
-        self._node.destroy_publisher(self._publisher)
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -121,12 +122,12 @@ class OwnTransforms(Transforms):
 class Tf2Transforms(Transforms):
     """TF through tf2_ros."""
 
-    def __init__(self, node: Node):
+    def __init__(self, node: Node, broadcasts: bool = True):
         from tf2_ros import Buffer, TransformBroadcaster, TransformListener
 
         self._buffer = Buffer(node=node)
         self._listener = TransformListener(self._buffer, node)
-        self._broadcaster = TransformBroadcaster(node)
+        self._broadcaster = TransformBroadcaster(node) if broadcasts else None
         self._node = node
 
     def _lookup_now(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
@@ -153,7 +154,8 @@ class Tf2Transforms(Transforms):
     def destroy(self) -> None:
         """Leave the graph."""
         self._listener.unregister()
-        self._node.destroy_publisher(self._broadcaster.pub_tf)
+        if self._broadcaster is not None:
+            self._node.destroy_publisher(self._broadcaster.pub_tf)
 
 
 def has_tf2_ros() -> bool:
@@ -161,6 +163,11 @@ def has_tf2_ros() -> bool:
     return importlib.util.find_spec('tf2_ros') is not None
 
 
-def make_transforms(node: Node) -> Transforms:
-    """Return TF for a node: tf2_ros where it is installed, otherwise our own."""
-    return Tf2Transforms(node) if has_tf2_ros() else OwnTransforms(node)
+def make_transforms(node: Node, broadcasts: bool = True) -> Transforms:
+    """Return TF for a node: tf2_ros where it is installed, otherwise our own.
+
+    Args:
+        node: that asks and tells.
+        broadcasts: whether it will `broadcast`; a node that only asks publishes no /tf.
+    """
+    return (Tf2Transforms if has_tf2_ros() else OwnTransforms)(node, broadcasts)
