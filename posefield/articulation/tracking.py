@@ -25,6 +25,8 @@ __all__ = ['PoseTracker', 'TrackedPose', 'TrackedView', 'TrackingConfig']
 
 # The root is free where it moved by more than this share of the thing's size while learned.
 ROOT_MOVES = 1e-6
+# Alignment steps of a start, with smoothed images, before the best start is chosen.
+SEARCH_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class TrackingConfig:
     """
 
     short_side: int = 128
-    points: int = 8000
-    coarse_steps: int = 3
-    fine_steps: int = 5
+    points: int = 4000
+    coarse_steps: int = 1
+    fine_steps: int = 4
     coarse_px: float = 2.5
     fine_px: float = 0.8
     colour_weight: float = 1.0
@@ -214,7 +216,7 @@ class PoseTracker:
         """Return the pose near that before; searched for where that explains the images badly."""
         starts = [previous.pose, _carried_on(previous, stamp_s, self.config.longest_gap_s)]
         scores = [self._rough.agreement(start, fine).score for start in starts]
-        found = self._align(starts[int(np.argmax(scores))], coarse, fine)
+        found = self._align(starts[int(np.argmax(scores))], coarse, fine, starts[1])
         if found.agreement.score >= self.config.lost_below:
             return found
         searched = self._search(coarse, fine, previous)
@@ -235,7 +237,7 @@ class PoseTracker:
         found, steps = [], 0
         for index in best:
             pose = starts[index]
-            for _ in range(2 * self.config.coarse_steps):
+            for _ in range(SEARCH_STEPS):
                 pose = self._step(self._rough, pose, coarse, self.config.coarse_px)
                 steps += 1
             found.append((self._rough.agreement(pose, fine).score, pose))
@@ -244,21 +246,35 @@ class PoseTracker:
         return replace(aligned, iterations=aligned.iterations + steps)
 
     def _align(
-        self, pose: Pose, coarse: Sequence[ObservedView], fine: Sequence[ObservedView]
+        self,
+        pose: Pose,
+        coarse: Sequence[ObservedView],
+        fine: Sequence[ObservedView],
+        expected: Pose | None = None,
     ) -> _Found:
         config = self.config
         for _ in range(config.coarse_steps):
-            pose = self._step(self._aligner, pose, coarse, config.coarse_px)
+            pose = self._step(self._aligner, pose, coarse, config.coarse_px, expected)
         for _ in range(config.fine_steps):
-            pose = self._step(self._aligner, pose, fine, config.fine_px)
+            pose = self._step(self._aligner, pose, fine, config.fine_px, expected)
         steps = config.coarse_steps + config.fine_steps
         return _Found(pose, self._aligner.agreement(pose, fine), steps)
 
     def _step(
-        self, aligner: Aligner, pose: Pose, views: Sequence[ObservedView], blur_px: float
+        self,
+        aligner: Aligner,
+        pose: Pose,
+        views: Sequence[ObservedView],
+        blur_px: float,
+        expected: Pose | None = None,
     ) -> Pose:
-        weight = self.config.colour_weight
-        return aligner.step(pose, views, reach_px=4.0 * blur_px, colour_weight=weight)
+        return aligner.step(
+            pose,
+            views,
+            expected,
+            reach_px=4.0 * blur_px,
+            colour_weight=self.config.colour_weight,
+        )
 
 
 def _elapsed(previous: TrackedPose, stamp_s: float | None) -> float:
