@@ -74,6 +74,7 @@ setup(
             'bag_player_node = posefield.nodes.bag_player:main',
             'capture_node = posefield.nodes.capture:main',
             'relocalizer_node = posefield.nodes.relocalizer:main',
+            'video_rig_node = posefield.nodes.video_rig:main',
         ],
     },
     data_files=[

@@ -124,7 +124,7 @@ class VideoRigParameters:
     )
     publish_clock: bool = parameter(
         False,
-        'Publish /clock, which starts at 0 and runs at `rate`; stamps are of that clock then. '
+        'Publish /clock, which starts at 1 s and runs at `rate`; stamps are of that clock then. '
         'Otherwise stamps are the time at which the images are sent.',
     )
     wait_for_subscribers: bool = parameter(

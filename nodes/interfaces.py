@@ -1,6 +1,6 @@
 """What each node subscribes to, publishes and offers: the tables behind docs/nodes.md."""
 
-from posefield.nodes.capture_interfaces import CAPTURE
+from posefield.nodes.capture_interfaces import CAPTURE, VIDEO_RIG
 from posefield.nodes.interface_types import (
     LATCHED,
     RELIABLE_1,
@@ -150,4 +150,4 @@ BAG_PLAYER = NodeInterface(
     ),
 )
 
-NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE)
+NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, VIDEO_RIG)

@@ -13,6 +13,7 @@ from posefield.data.multiview import Multiview
 from posefield.data.recording import OnImage, Recording, Selection, choose_views, write_recording
 from posefield.data.rig_calibration import CalibratedCamera, find_calibration, read_calibration
 from posefield.data.unmasked import MaskingConfig, Unmasked, keep_pictures, masked
+from posefield.data.video_rig import camera_of_video
 from posefield.data.videos import Video, open_videos
 from posefield.errors import DataError
 from posefield.geometry.images import resize, undistort
@@ -74,7 +75,9 @@ def import_videos(
     calibration = options.calibration or find_calibration(source)
     calibrated = {camera.name: camera for camera in read_calibration(calibration)}
     views = choose_views([video.name for video in videos], selection, source)
-    pairs = [(videos[view], _camera_of(videos[view], calibrated, calibration)) for view in views]
+    pairs = [
+        (videos[view], camera_of_video(videos[view], calibrated, calibration)) for view in views
+    ]
     out.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix='.videos-') as folder:
         unmasked = _undistorted(Path(folder), pairs, selection, options.every)
@@ -95,17 +98,6 @@ def import_videos(
             },
         )
         return write_recording(recording, out, selection, _half(on_image, 1))
-
-
-def _camera_of(
-    video: Video, calibrated: dict[str, CalibratedCamera], calibration: Path
-) -> CalibratedCamera:
-    if video.name not in calibrated:
-        raise DataError(
-            f'The calibration {calibration} has no camera {video.name} for the video '
-            f'{video.path.name}, found {", ".join(calibrated)}.'
-        )
-    return calibrated[video.name]
 
 
 def _undistorted(

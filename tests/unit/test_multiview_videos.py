@@ -12,39 +12,14 @@ from posefield.data.recording import Selection
 from posefield.data.unmasked import MaskingConfig
 from posefield.data.visual_hull import normalise
 from posefield.errors import DataError
+from support.ball_videos import FRAMES, SIZE, rising_ball, write_video, write_videos
 from support.multiviews import draw_ball, ring_of_cameras
-
-SIZE = 64
-FRAMES = 8
-
-
-def rising_ball() -> np.ndarray:
-    """Return where the ball is, (FRAMES, 3): it rises before all cameras."""
-    return np.outer(np.linspace(-0.75, 0.75, FRAMES), [0.0, 0.0, 1.0])
-
-
-def write_video(path: Path, images: list[np.ndarray], rate_hz: float = 20.0) -> None:
-    height, width = images[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), rate_hz, (width, height))
-    for image in images:
-        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    writer.release()
 
 
 @pytest.fixture
 def source(tmp_path) -> Path:
     """Three videos of a ball that moves, and their calibration."""
-    folder = tmp_path / 'source'
-    folder.mkdir()
-    storage = cv2.FileStorage(str(folder / 'rig.yml'), cv2.FILE_STORAGE_WRITE)
-    for rig in ring_of_cameras(3, size=SIZE):
-        write_video(folder / f'{rig.name}.avi', [draw_ball(rig, c)[0] for c in rising_ball()])
-        T_cam_world = np.linalg.inv(rig.T_world_cam)
-        storage.write(f'K_{rig.name}', rig.camera.K_33)
-        storage.write(f'Rot_{rig.name}', T_cam_world[:3, :3])
-        storage.write(f'T_{rig.name}', T_cam_world[:3, 3:])
-    storage.release()
-    return folder
+    return write_videos(tmp_path / 'source')
 
 
 def test_ball_is_found_and_cut_out(source, tmp_path):
