@@ -44,9 +44,13 @@ class CameraPublisher:
         """How many listen to the images."""
         return self._images.get_subscription_count()
 
+    def publish_info(self, camera: Camera, header: Header) -> None:
+        """Publish the calibration alone."""
+        self._infos.publish(info_from_camera(camera, header))
+
     def publish(self, image: np.ndarray, camera: Camera, header: Header) -> None:
         """Publish a picture, (H, W, 3) uint8 RGB, and the camera that took it."""
-        self._infos.publish(info_from_camera(camera, header))
+        self.publish_info(camera, header)
         if self._is_compressed:
             self._images.publish(compressed_from_rgb(image, header))
         else:

@@ -131,6 +131,11 @@ class VideoRigNode(Node):
                 )
             self._spin(executor, POLL_S)
         self._wait_until(executor, time.monotonic() + SETTLE_S)
+        # So that the first pictures find their calibration there.
+        stamp = self._stamp(0)
+        for rig, camera, frame in zip(self.rig.videos, self._cameras, self._frames, strict=True):
+            camera.publish_info(rig.camera, Header(stamp=stamp, frame_id=frame))
+        self._wait_until(executor, time.monotonic() + SETTLE_S / 2)
 
     def _wait_until(self, executor: Executor, due_s: float) -> None:
         while (remaining_s := due_s - time.monotonic()) > 0:
@@ -141,13 +146,17 @@ class VideoRigNode(Node):
         if not self.context.ok():
             raise ExternalShutdownException()
 
+    def _stamp(self, moment: int):
+        """Return the stamp of a moment, which is to be published now."""
+        if self._clock_publisher is None:
+            return self.get_clock().now().to_msg()
+        stamp_ns = round((FIRST_STAMP_S + moment * self.rig.period_s) * NANOSECONDS)
+        return Time(nanoseconds=stamp_ns).to_msg()
+
     def _publish(self, moment: int, pictures: list[np.ndarray]) -> None:
+        stamp = self._stamp(moment)
         if self._clock_publisher is not None:
-            stamp_ns = round((FIRST_STAMP_S + moment * self.rig.period_s) * NANOSECONDS)
-            stamp = Time(nanoseconds=stamp_ns).to_msg()
             self._clock_publisher.publish(Clock(clock=stamp))
-        else:
-            stamp = self.get_clock().now().to_msg()
         for rig, camera, frame, picture in zip(
             self.rig.videos, self._cameras, self._frames, pictures, strict=True
         ):
