@@ -71,6 +71,7 @@ setup(
     entry_points={
         'console_scripts': [
             'posefield = posefield.cli.app:main',
+            'articulation_node = posefield.nodes.articulation:main',
             'bag_player_node = posefield.nodes.bag_player:main',
             'capture_node = posefield.nodes.capture:main',
             'relocalizer_node = posefield.nodes.relocalizer:main',

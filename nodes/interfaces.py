@@ -1,5 +1,6 @@
 """What each node subscribes to, publishes and offers: the tables behind docs/nodes.md."""
 
+from posefield.nodes.articulation_interface import ARTICULATION
 from posefield.nodes.capture_interfaces import CAPTURE, VIDEO_RIG
 from posefield.nodes.interface_types import (
     LATCHED,
@@ -150,4 +151,4 @@ BAG_PLAYER = NodeInterface(
     ),
 )
 
-NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, VIDEO_RIG)
+NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, VIDEO_RIG, ARTICULATION)

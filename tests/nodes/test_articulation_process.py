@@ -1,0 +1,146 @@
+"""The articulation node as a process: killed or interrupted while it learns, and started again."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from action_msgs.msg import GoalStatus
+import pytest
+import rclpy
+from rclpy.action import ActionClient
+
+from posefield.articulation.articulated_model import ArticulatedModel
+from posefield.learning.checkpoints import CheckpointStore
+from posefield.nodes.parameters import ParameterError
+from posefield_msgs.action import Learn
+from support.puppet import Puppet
+from support.tiny_articulation import PRESET
+from support.two_balls import write_two_balls
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def start():
+    """Starts the node as a process; what still runs in the end is killed."""
+    processes = []
+
+    def start_node(*parameters):
+        command = [sys.executable, '-m', 'support.tiny_articulation_node', '--ros-args']
+        for parameter in ('feedback_period:=0.1', *parameters):
+            command += ['-p', parameter]
+        path = f'{TESTS}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, 'PYTHONPATH': path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start_node
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+class Client:
+    """Sends goals from another process than the node's."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.node = graph.add(rclpy.create_node('client'))
+        self.feedback = []
+
+    def begin(self, goal):
+        """Send a goal to a node that has just been started."""
+        client = ActionClient(self.node, Learn, 'articulation/learn')
+        assert self.graph.spin_until(client.server_is_ready, 60.0)
+        self.feedback.clear()
+        for _ in range(6):
+            # The answer to the first request can be lost while both discover each other.
+            future = client.send_goal_async(
+                goal, lambda message: self.feedback.append(message.feedback)
+            )
+            if self.graph.spin_until(future.done, 5.0) and future.result().accepted:
+                return future.result()
+        raise AssertionError('the goal was not accepted')
+
+    def learns(self) -> bool:
+        return any(feedback.iteration > 2 for feedback in self.feedback)
+
+
+@pytest.fixture
+def goal(tmp_path):
+    write_two_balls(tmp_path / 'film')
+    return Learn.Goal(
+        recording=str(tmp_path / 'film'), model=str(tmp_path / 'balls'), preset=PRESET, steps=40
+    )
+
+
+def test_a_node_that_was_killed_while_learning_resumes(graph, start, goal, tmp_path):
+    client = Client(graph)
+    node = start()
+    client.begin(goal)
+    store = CheckpointStore.beside(tmp_path / 'balls')
+    assert graph.spin_until(lambda: store.stages(), 60.0)
+    node.kill()
+    node.wait(10)
+    assert store.stages() and not (tmp_path / 'balls').exists()
+    goal.resume = True
+    start()
+    handle = client.begin(goal)
+    future = handle.get_result_async()
+    assert graph.spin_until(future.done, 60.0)
+    assert future.result().status == GoalStatus.STATUS_SUCCEEDED, future.result().result.message
+    assert future.result().result.success
+    assert not store.stages()
+    assert ArticulatedModel.load(tmp_path / 'balls').motion.parts == 4
+
+
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_node_keeps_a_checkpoint_and_exits_cleanly(
+    graph, start, goal, tmp_path, sent
+):
+    goal.steps = 100_000
+    client = Client(graph)
+    node = start()
+    client.begin(goal)
+    assert graph.spin_until(client.learns, 60.0)
+    node.send_signal(sent)
+    output, _ = node.communicate(timeout=40)
+    assert node.returncode == 0, output
+    assert 'Traceback' not in output
+    assert CheckpointStore.beside(tmp_path / 'balls').stages()
+
+
+def test_a_node_that_cannot_start_exits_with_one_line(ros_environment, start):
+    process = start('model:=/nowhere')
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    lines = output.strip().splitlines()
+    assert len(lines) == 1 and '/nowhere does not exist' in lines[0], output
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'words'),
+    [
+        ({'limits': 'bounce'}, 'Parameter limits must be one of clamp, reject, ignore'),
+        ({'render_rate': 2}, 'Parameter render_rate must be a double'),
+        ({'tracking__lost_below': 1.5}, 'Parameter tracking.lost_below must be a double, 0 to 1'),
+    ],
+)
+def test_parameters_out_of_range_are_named(graph, parameters, words):
+    with pytest.raises(ParameterError, match=words):
+        Puppet(graph, parameters)
+
+
+def test_more_cameras_asked_for_than_named_leave_the_node_unconfigured(graph):
+    puppet = Puppet(graph, {'cameras': ['a', 'b'], 'min_cameras': 3})
+    assert puppet.subject.trigger_configure().name == 'FAILURE'
+    assert graph.logged('only 2 cameras')
