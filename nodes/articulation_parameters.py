@@ -105,6 +105,9 @@ class ArticulationParameters(RigParameters):
     tracking_points: int = parameter(
         TRACKING.points, 'Points on the surface.', unit='points', low=100, high=1_000_000
     )
+    tracking_coarse_steps: int = parameter(
+        TRACKING.coarse_steps, 'Steps of the alignment with smoothed images.', low=0, high=100
+    )
     tracking_fine_steps: int = parameter(
         TRACKING.fine_steps, 'Steps of the alignment with sharp images.', low=1, high=100
     )
@@ -125,6 +128,7 @@ class ArticulationParameters(RigParameters):
         return TrackingConfig(
             short_side=self.tracking_short_side,
             points=self.tracking_points,
+            coarse_steps=self.tracking_coarse_steps,
             fine_steps=self.tracking_fine_steps,
             lost_below=self.tracking_lost_below,
         )
