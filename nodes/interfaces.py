@@ -13,6 +13,7 @@ from posefield.nodes.interface_types import (
     Topic,
 )
 from posefield.nodes.parameters import BagPlayerParameters, RelocalizerParameters
+from posefield.nodes.simulated_rig_interface import SIMULATED_RIG
 
 RELOCALIZER = NodeInterface(
     name='relocalizer',
@@ -151,4 +152,4 @@ BAG_PLAYER = NodeInterface(
     ),
 )
 
-NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, VIDEO_RIG, ARTICULATION)
+NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, VIDEO_RIG, ARTICULATION, SIMULATED_RIG)

@@ -54,8 +54,12 @@ class Drawing:
 
     def draw(self, robot: SimulatedRobot, frame: int) -> DrawnFrame:
         """Draw all views of a frame; the result depends on nothing that was drawn before."""
+        return self.draw_at(robot, self.positions_FJ[frame])
+
+    def draw_at(self, robot: SimulatedRobot, positions_J: np.ndarray) -> DrawnFrame:
+        """Draw all views with the joints at positions (J,)."""
         images, labels = zip(
-            *(robot.render(self.positions_FJ[frame], view) for view in self.views), strict=True
+            *(robot.render(positions_J, view) for view in self.views), strict=True
         )
         return DrawnFrame(np.stack(images), np.stack(labels))
 
@@ -88,12 +92,12 @@ def _draw_in_parallel(
     drawing: Drawing, frames: Sequence[int], processes: int
 ) -> Iterator[DrawnFrame]:
     pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context('spawn'), _Worker.start, (drawing,)
+        processes, multiprocessing.get_context('spawn'), DrawingWorker.start, (drawing,)
     )
     waiting: deque[Future[DrawnFrame]] = deque()
     try:
         for frame in frames:
-            waiting.append(pool.submit(_Worker.draw, frame))
+            waiting.append(pool.submit(DrawingWorker.draw, frame))
             if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()
         while waiting:
@@ -107,7 +111,7 @@ def _draw_in_parallel(
         pool.shutdown(cancel_futures=True)
 
 
-class _Worker:
+class DrawingWorker:
     """The robot of one worker process, which only its process has."""
 
     drawing: Drawing
@@ -126,6 +130,11 @@ class _Worker:
     def draw(cls, frame: int) -> DrawnFrame:
         """Draw one frame."""
         return cls.drawing.draw(cls.robot, frame)
+
+    @classmethod
+    def draw_at(cls, positions_J: np.ndarray) -> DrawnFrame:
+        """Draw a moment with the joints at positions."""
+        return cls.drawing.draw_at(cls.robot, positions_J)
 
 
 def _end_with_parent() -> None:

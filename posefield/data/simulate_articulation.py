@@ -88,16 +88,16 @@ def simulate_articulation(
             robot.movable, stamps_s, max_joint_speed=max_joint_speed, seed=seed
         )
         outlines = outline_points(robot.visual_shapes(), len(robot.links))
-        truth = _true_motion(robot, positions_FJ, outlines)
+        truth = true_motion(robot, positions_FJ, outlines)
     cameras = cameras_around(
         hemisphere_directions(views, held_out_views, seed),
         held_out_views,
         square_camera(size),
         truth.scene_centre,
-        _sweep(truth.T_world_link_FL44, outlines),
+        sweep(truth.T_world_link_FL44, outlines),
     )
     about = {'format': 'simulated', 'urdf': str(urdf), 'seed': seed}
-    views_drawn = tuple(_view(rig, truth) for rig in cameras)
+    views_drawn = tuple(gl_view(rig, truth) for rig in cameras)
     drawing = Drawing(find_urdf(urdf), views_drawn, positions_FJ)
     with MultiviewWriter(out, cameras, provenance=about) as writer:
         try:
@@ -136,7 +136,7 @@ def _check(
         raise DataError(f'The seed must be 0 or more, got {seed}.')
 
 
-def _true_motion(
+def true_motion(
     robot: SimulatedRobot, positions_FJ: np.ndarray, outlines: Sequence[np.ndarray]
 ) -> ArticulationTruth:
     """Return the truth about a motion; `outlines` are the hulls (N, 3) of the links."""
@@ -158,19 +158,19 @@ def _true_motion(
         )
     T_world_link_FL44 = np.stack([robot.link_poses(positions_J) for positions_J in positions_FJ])
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    for points_N3 in _sweep(T_world_link_FL44, outlines):
+    for points_N3 in sweep(T_world_link_FL44, outlines):
         low, high = np.minimum(low, points_N3.min(axis=0)), np.maximum(high, points_N3.max(axis=0))
     centre_3 = (low + high) / 2
     radius = max(
         float(np.linalg.norm(points_N3 - centre_3, axis=1).max())
-        for points_N3 in _sweep(T_world_link_FL44, outlines)
+        for points_N3 in sweep(T_world_link_FL44, outlines)
     )
     return ArticulationTruth(
         robot.links, tuple(joints), T_world_link_FL44, positions_FJ, radius, centre_3
     )
 
 
-def _view(rig: RigCamera, truth: ArticulationTruth) -> GlView:
+def gl_view(rig: RigCamera, truth: ArticulationTruth) -> GlView:
     """Return the view in which a camera draws the whole scene."""
     distance = float(np.linalg.norm(rig.T_world_cam[:3, 3] - truth.scene_centre))
     fine = rig.camera.resized(rig.camera.width * SUPERSAMPLING, rig.camera.height * SUPERSAMPLING)
@@ -178,7 +178,7 @@ def _view(rig: RigCamera, truth: ArticulationTruth) -> GlView:
     return GlView.of(fine, rig.T_world_cam, near=0.01 * distance, far=far)
 
 
-def _sweep(T_world_link_FL44: np.ndarray, outlines: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def sweep(T_world_link_FL44: np.ndarray, outlines: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """Give the corners (N, 3) of all links in the world, of one frame after the other."""
     for T_world_link_L44 in T_world_link_FL44:
         yield np.concatenate(

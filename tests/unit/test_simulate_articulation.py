@@ -329,7 +329,7 @@ def test_a_film_is_replaced_by_another(tmp_path):
 def test_a_process_that_dies_is_told_about(tmp_path, monkeypatch):
     from posefield.data import articulation_frames
 
-    monkeypatch.setattr(articulation_frames._Worker, 'draw', end_process)
+    monkeypatch.setattr(articulation_frames.DrawingWorker, 'draw', end_process)
     with pytest.raises(DataError, match='process that draws ended'):
         film_tiny_robot(tmp_path / 'film', size=16, processes=2)
     assert not (tmp_path / 'film').exists()
