@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 from posefield.data.commanded_motion import CommandedMotion
@@ -125,6 +125,7 @@ class SimulatedRig(Node):
                 JointTrajectory, '~/joint_trajectory', self._on_trajectory, DEPTH
             )
         self.create_service(SetBool, '~/pause', self._on_pause)
+        self.create_service(Trigger, '~/restart', self._on_restart)
 
     def film(self, executor: SingleThreadedExecutor) -> int:
         """Spin until the node is interrupted or cannot draw any more.
@@ -249,6 +250,14 @@ class SimulatedRig(Node):
             self._begun_s, self._is_paused = now_s, request.data
         response.success = True
         response.message = 'Paused.' if request.data else 'Going on.'
+        return response
+
+    def _on_restart(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        self._passed_s, self._begun_s = 0.0, self._now_s()
+        self._is_random = True
+        response.success, response.message = True, 'The random motion begins.'
         return response
 
     def destroy_node(self) -> None:

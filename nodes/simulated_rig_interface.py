@@ -127,6 +127,11 @@ SIMULATED_RIG = NodeInterface(
             'true stops images and random motion, which go on from there at false; joint states '
             'and commands go on.',
         ),
+        Service(
+            '~/restart',
+            'std_srvs/srv/Trigger',
+            'Puts the robot at the beginning of its random motion, whatever moved it before.',
+        ),
     ),
     tf_provided=(
         '`world_frame` -> <camera>`frame_suffix`, static',

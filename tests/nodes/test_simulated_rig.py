@@ -10,7 +10,7 @@ import rclpy
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 pytest.importorskip('pybullet', reason='the sim extra is not installed')
@@ -167,6 +167,18 @@ def test_pausing_stops_motion_and_images(graph, tmp_path):
     assert graph.call(pause, SetBool.Request(data=False)).success
     assert rig.filmed(count + 1)
     assert graph.spin_until(lambda: list(rig.joints[-1].position) != where)
+
+
+def test_a_restart_begins_the_random_motion_again(graph, tmp_path):
+    rig = Rig(graph, tmp_path, motion='commands', max_joint_speed=0.1)
+    assert graph.spin_until(lambda: bool(rig.joints))
+    begin = rig.rig.scene.random_positions(0.0)
+    assert np.abs(np.array(rig.joints[-1].position) - begin).max() > 0.02
+    restart = rig.node.create_client(Trigger, 'simulated_rig/restart')
+    assert graph.call(restart, Trigger.Request()).success
+    count = len(rig.joints)
+    assert graph.spin_until(lambda: len(rig.joints) > count)
+    assert np.abs(np.array(rig.joints[-1].position) - begin).max() < 0.05
 
 
 def test_links_are_on_tf_where_they_are_asked_for(graph, tmp_path):
