@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from posefield.articulation.tracking import PoseTracker
+from posefield.data.background import Background
+from posefield.data.background_files import write_backgrounds
 from posefield.nodes.conversions import stamp_ns
-from support.ball_rig import NAMES, START_NS, BallRig
+from support.ball_rig import NAMES, START_NS, BallRig, film
 from support.puppet import FakeTracker, Puppet, save_balls
 from support.two_balls import angles
 
@@ -146,6 +148,27 @@ def test_tracking_can_be_switched_off_and_slowed_down(follow, graph):
     graph.spin_for(0.6)
     puppet.command(positions=[0.2])
     assert puppet.reaches(0.2)
+
+
+def test_backgrounds_make_masks_where_cameras_bring_none(follow, graph, tmp_path):
+    white = Background.of_image(np.full((32, 32, 3), 255, np.uint8))
+    write_backgrounds(tmp_path, dict.fromkeys(NAMES, white))
+    puppet, rig = follow(masks=False, tracking__backgrounds=str(tmp_path))
+    rig.send()
+    calls = puppet.trackers[-1].calls
+    assert graph.spin_until(lambda: calls)
+    for view, (_, mask) in zip(calls[0][0], film()[0], strict=True):
+        sure = view.mask_HW != 2
+        assert sure.mean() > 0.7
+        assert ((view.mask_HW[sure] == 1) == (mask[sure] == 255)).mean() > 0.98
+
+
+def test_without_masks_and_backgrounds_the_views_have_none(follow, graph):
+    puppet, rig = follow(masks=False)
+    rig.send()
+    calls = puppet.trackers[-1].calls
+    assert graph.spin_until(lambda: calls)
+    assert all(view.mask_HW is None for view in calls[0][0])
 
 
 def test_the_real_tracker_finds_the_joint(follow, graph):
