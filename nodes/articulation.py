@@ -6,7 +6,6 @@ import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -15,15 +14,16 @@ from sensor_msgs.msg import JointState
 
 from posefield.articulation.described_model import DescribedModel, ModelPose
 from posefield.articulation.joint_commands import commanded_positions
-from posefield.articulation.tracking import PoseTracker, TrackedPose, TrackingConfig
+from posefield.articulation.tracking import PoseTracker, TrackingConfig
 from posefield.errors import ArticulationError, PosefieldError
 from posefield.nodes.articulation_diagnostics import FollowingStatistics, diagnostics
 from posefield.nodes.articulation_learning import LearnServer
-from posefield.nodes.articulation_output import ArticulationOutput, Shown
+from posefield.nodes.articulation_output import ArticulationOutput, Shown, shown_pose
 from posefield.nodes.articulation_parameters import ArticulationParameters
 from posefield.nodes.articulation_rendering import RenderTopic, repose
 from posefield.nodes.articulation_tracking import Follower, live_views
 from posefield.nodes.camera_topic import InputError
+from posefield.nodes.conversions import NANOSECONDS
 from posefield.nodes.parameters import declare, read
 from posefield.nodes.rig_input import RigInput, RigSet
 from posefield.nodes.running import run, spin_lifecycle
@@ -33,7 +33,6 @@ from posefield.nodes.worker import Worker, WorkerStopped
 from posefield_msgs.srv import Repose
 
 STOP_TIMEOUT_S = 10.0
-NANOSECONDS = 1_000_000_000
 
 MakeTracker = Callable[[Any, TrackingConfig], Any]
 
@@ -156,7 +155,10 @@ class ArticulationNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the model."""
+        """Let go of the model; not while learning has still to end."""
+        if self._learning.is_busy:
+            self.get_logger().warning('Learning has not stopped yet; clean up again in a moment.')
+            return TransitionCallbackReturn.FAILURE
         self._release()
         return super().on_cleanup(state)
 
@@ -270,7 +272,7 @@ class ArticulationNode(LifecycleNode):
         tracked = follower.follow(found.stamp_ns, views)
         if epoch is not self._epoch:
             return
-        shown = _shown(tracked, found.stamp_ns)
+        shown = shown_pose(tracked, found.stamp_ns)
         now_s = time.monotonic()
         self._statistics.finished(now_s, now_s - received_s, tracked.score, tracked.lost)
         self._tracked, self._held = shown, None
@@ -383,12 +385,6 @@ class ArticulationNode(LifecycleNode):
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _shown(tracked: TrackedPose, stamp_ns: int) -> Shown:
-    stamp = Time(nanoseconds=stamp_ns).to_msg()
-    pose = ModelPose(np.array(tracked.joint_positions), np.array(tracked.T_world_root))
-    return Shown(pose, 'lost' if tracked.lost else 'tracking', float(tracked.score), stamp)
 
 
 def main(args: Sequence[str] | None = None, make_tracker: MakeTracker = PoseTracker) -> int:

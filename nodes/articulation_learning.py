@@ -132,7 +132,9 @@ class LearnServer:
             self._node.get_logger().warning(
                 f'Learning has not stopped within {STOP_TIMEOUT_S:.0f} s.'
             )
-        self._server.destroy()
+        # The executor has still to send the result of a goal at work, which needs the server.
+        if not self._is_busy:
+            self._server.destroy()
 
     def offer(self, found: RigSet) -> None:
         """Take a set of images, to be recorded where a goal is recording."""

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import threading
 
-from builtin_interfaces.msg import Time
+import builtin_interfaces.msg
 from geometry_msgs.msg import TransformStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
 from posefield.articulation.described_model import DescribedModel, ModelPose
 from posefield.articulation.part_points import PartPoints, part_points
+from posefield.articulation.tracking import TrackedPose
 from posefield.nodes.articulation_messages import (
     clear_markers,
     joint_state,
@@ -43,7 +45,7 @@ class Shown:
     pose: ModelPose
     state: str
     score: float
-    stamp: Time
+    stamp: builtin_interfaces.msg.Time
 
 
 class ArticulationOutput:
@@ -130,3 +132,13 @@ class ArticulationOutput:
             self._transforms.broadcast(transforms)
         self._info.publish(info)
         self._render.publish(image)
+
+
+def shown_pose(tracked: TrackedPose, stamp_ns: int) -> Shown:
+    """Return what images of this stamp showed."""
+    return Shown(
+        ModelPose(tracked.joint_positions, tracked.T_world_root),
+        'lost' if tracked.lost else 'tracking',
+        float(tracked.score),
+        Time(nanoseconds=stamp_ns).to_msg(),
+    )

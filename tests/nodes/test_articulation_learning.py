@@ -154,6 +154,33 @@ def test_a_second_goal_is_rejected_and_a_cancelled_one_resumes(learning, graph, 
     assert status == GoalStatus.STATUS_CANCELED
 
 
+def test_a_node_that_is_deactivated_ends_learning_and_can_be_cleaned_up(learning, graph, tmp_path):
+    write_two_balls(tmp_path / 'film')
+    puppet, _, learner = learning(cameras=())
+    goal = {
+        'recording': str(tmp_path / 'film'),
+        'steps': 5000,
+        'model': str(tmp_path / 'balls'),
+    }
+    handle = learner.begin(**goal)
+    assert graph.spin_until(lambda: any(f.iteration > 2 for f in learner.feedback), 30.0)
+    assert puppet.subject.trigger_deactivate().name == 'SUCCESS'
+    assert puppet.subject.trigger_cleanup().name == 'FAILURE'
+    assert graph.logged('Learning has not stopped yet')
+    status, result = learner.end(handle)
+    assert status == GoalStatus.STATUS_ABORTED and 'checkpoint' in result.message
+    assert (tmp_path / 'balls.training').is_dir()
+    assert not learner.begin(**goal).accepted
+    assert graph.logged('rejected', 'the node is not active')
+    assert puppet.subject.trigger_cleanup().name == 'SUCCESS'
+    assert puppet.subject.trigger_configure().name == 'SUCCESS'
+    assert puppet.subject.trigger_activate().name == 'SUCCESS'
+    handle = learner.begin(**goal)
+    assert handle.accepted
+    handle.cancel_goal_async()
+    learner.end(handle)
+
+
 def test_cancelling_while_recording_keeps_nothing(learning, graph, tmp_path):
     _, rig, learner = learning()
     handle = learner.begin(seconds=600.0, model=str(tmp_path / 'out' / 'balls'))
