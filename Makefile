@@ -1,5 +1,6 @@
 # Every goal sets up what it needs by itself; what is up to date is not done again.
 #   make demo [SCENE=folder]   relocalization end to end, on a simulated room or on your photos
+#   make demo-articulation     a simulated robot filmed, learned, described and tracked by nodes
 #   make test                  all tests
 #   make lint | format         check or mend the style
 #   make bench                 measure accuracy and speed; writes benchmarks/results/
@@ -7,6 +8,7 @@
 #   make bench-peers           the ladder against SIFT + pycolmap, clean and spoiled photos
 #   make bench-regressors       DFNet with random view synthesis against PoseNet, simulated room
 #   make bench-articulation    joints, images and times of articulated models
+#   make bench-tracking        speed and angle errors of a learned robot that is tracked
 #   make bench-gpu             times on a CUDA device, beside what is required of one
 #   make docs                  regenerate the tables in docs/ from the code
 #   make setup                 only the environment in .venv
@@ -16,11 +18,14 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-gpu docs setup clean
+.PHONY: demo demo-articulation test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-tracking bench-gpu docs setup clean
 .NOTPARALLEL:
 
 demo: setup
 	@.venv/bin/posefield demo relocalization $(if $(SCENE),--scene '$(SCENE)') --out out/demo
+
+demo-articulation: setup
+	@.venv/bin/posefield demo articulation --out out/demo-articulation
 
 test: setup
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
@@ -47,6 +52,9 @@ bench-regressors: setup
 
 bench-articulation: setup
 	@.venv/bin/python benchmarks/articulation.py $(BENCH_ARGS)
+
+bench-tracking: setup
+	@.venv/bin/python benchmarks/tracking.py $(BENCH_ARGS)
 
 bench-gpu: setup
 	@.venv/bin/python benchmarks/gpu.py $(BENCH_ARGS)
