@@ -75,6 +75,7 @@ setup(
             'bag_player_node = posefield.nodes.bag_player:main',
             'capture_node = posefield.nodes.capture:main',
             'relocalizer_node = posefield.nodes.relocalizer:main',
+            'rig_frames_node = posefield.nodes.rig_frames:main',
             'simulated_rig_node = posefield.nodes.simulated_rig:main',
             'video_rig_node = posefield.nodes.video_rig:main',
         ],

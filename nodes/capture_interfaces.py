@@ -1,6 +1,10 @@
 """What the nodes that record cameras and play videos are to others; see nodes/interfaces.py."""
 
-from posefield.nodes.capture_parameters import CaptureParameters, VideoRigParameters
+from posefield.nodes.capture_parameters import (
+    CaptureParameters,
+    RigFramesParameters,
+    VideoRigParameters,
+)
 from posefield.nodes.interface_types import (
     LATCHED,
     RELIABLE_1,
@@ -90,6 +94,24 @@ CAPTURE = NodeInterface(
         'Exit code: 0 after Ctrl-C (which ends a recording first) or `exit_after_recording`, 1 '
         'where a recording failed or the parameters are bad.',
     ),
+)
+
+RIG_FRAMES = NodeInterface(
+    name='rig_frames',
+    executable='rig_frames_node',
+    summary='Tells TF where the cameras of a rig file (config/rig_example.yaml) stand.',
+    parameters=RigFramesParameters,
+    subscribed=(),
+    published=(
+        Topic(
+            '/tf_static',
+            'tf2_msgs/msg/TFMessage',
+            LATCHED,
+            'All cameras with `extrinsics`, in one message.',
+        ),
+    ),
+    tf_provided=('`world_frame` -> `frame` of each camera, as the rig file says, static',),
+    notes=('Exit code: 0 after Ctrl-C, 1 where the rig file cannot be used.',),
 )
 
 VIDEO_RIG = NodeInterface(

@@ -140,3 +140,10 @@ class VideoRigParameters:
             raise ParameterError(
                 'Parameter videos is empty, expected a folder with videos (-p videos:=/path).'
             )
+
+
+@dataclass(frozen=True)
+class RigFramesParameters:
+    """Parameters of rig_frames."""
+
+    rig: str = parameter('', 'Rig file (YAML) with the `extrinsics` of its cameras; needed.')

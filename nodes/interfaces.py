@@ -1,7 +1,7 @@
 """What each node subscribes to, publishes and offers: the tables behind docs/nodes.md."""
 
 from posefield.nodes.articulation_interface import ARTICULATION
-from posefield.nodes.capture_interfaces import CAPTURE, VIDEO_RIG
+from posefield.nodes.capture_interfaces import CAPTURE, RIG_FRAMES, VIDEO_RIG
 from posefield.nodes.interface_types import (
     LATCHED,
     RELIABLE_1,
@@ -152,4 +152,4 @@ BAG_PLAYER = NodeInterface(
     ),
 )
 
-NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, VIDEO_RIG, ARTICULATION, SIMULATED_RIG)
+NODES = (RELOCALIZER, BAG_PLAYER, CAPTURE, RIG_FRAMES, VIDEO_RIG, ARTICULATION, SIMULATED_RIG)

@@ -12,13 +12,19 @@ from support.processes import node_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUBSTITUTION = re.compile(r'\$\((\S+) ([^()]*)\)')
+CONDITIONS = {'if', 'unless'}
 KNOWN_ATTRIBUTES = {
     'launch': set(),
-    'arg': {'name', 'default', 'description'},
-    'node': {'pkg', 'exec', 'name', 'namespace', 'output', 'args', 'if'},
+    'arg': {'name', 'default', 'description', 'value'},
+    'let': {'name', 'value'},
+    'group': CONDITIONS,
+    'push_ros_namespace': {'namespace'},
+    'include': {'file'} | CONDITIONS,
+    'node': {'pkg', 'exec', 'name', 'namespace', 'output', 'args'} | CONDITIONS,
     'param': {'name', 'value', 'type', 'from'},
     'remap': {'from', 'to'},
 }
+MAX_NESTING = 10
 
 
 class LaunchError(Exception):
@@ -73,26 +79,89 @@ def read_arguments(file: Path) -> dict[str, tuple[str | None, str]]:
 
 
 def read_nodes(file: Path, **arguments: str) -> list[LaunchNode]:
-    """The nodes that the file would start with these arguments.
+    """The nodes that the file would start with these arguments, those of included files too.
 
     Raises:
         LaunchError: for an unknown tag, attribute, argument or substitution.
     """
+    return _read_file(file, arguments, '', 0)
+
+
+def _read_file(
+    file: Path, arguments: dict[str, str], namespace: str, nesting: int
+) -> list[LaunchNode]:
+    if nesting > MAX_NESTING:
+        raise LaunchError(f'{file.name} includes itself.')
     root = _parse(file)
-    declared = read_arguments(file)
-    unknown = set(arguments) - set(declared)
+    unknown = set(arguments) - set(read_arguments(file))
     if unknown:
         raise LaunchError(f'{file.name} has no argument {", ".join(sorted(unknown))}.')
-    values: dict[str, str] = {}
-    for name, (default, _) in declared.items():
-        if name not in arguments and default is None:
-            raise LaunchError(f'Required launch argument "{name}" was not provided.')
-        values[name] = arguments[name] if name in arguments else _substitute(default, values)
-    return [
-        _node(element, values)
-        for element in root.findall('node')
-        if _substitute(element.get('if', 'true'), values).lower() in ('true', '1')
-    ]
+    return _read_children(root, arguments, {}, namespace, nesting)
+
+
+def _read_children(
+    parent: ET.Element,
+    arguments: dict[str, str],
+    values: dict[str, str],
+    namespace: str,
+    nesting: int,
+) -> list[LaunchNode]:
+    """Go through the actions of a file or group in their order.
+
+    Args:
+        parent: their element.
+        arguments: given to the file.
+        values: of the variables; arguments and lets are added.
+        namespace: that was pushed so far.
+        nesting: of files.
+    """
+    nodes = []
+    for element in parent:
+        if not _holds(element, values):
+            continue
+        name = element.get('name')
+        if element.tag == 'arg':
+            if name not in arguments and element.get('default') is None:
+                raise LaunchError(f'Required launch argument "{name}" was not provided.')
+            given = arguments.get(name)
+            values[name] = _substitute(element.get('default'), values) if given is None else given
+        elif element.tag == 'let':
+            values[name] = _substitute(element.get('value'), values)
+        elif element.tag == 'push_ros_namespace':
+            namespace = _below(namespace, _substitute(element.get('namespace'), values))
+        elif element.tag == 'group':
+            # What a group sets and pushes ends with it.
+            nodes += _read_children(element, arguments, dict(values), namespace, nesting)
+        elif element.tag == 'include':
+            given = {arg.get('name'): _substitute(arg.get('value'), values) for arg in element}
+            included = Path(_substitute(element.get('file'), values))
+            nodes += _read_file(included, given, namespace, nesting + 1)
+        elif element.tag == 'node':
+            nodes.append(_node(element, values, namespace))
+        else:
+            raise LaunchError(f'<{element.tag}> is not expected in <{parent.tag}>.')
+    return nodes
+
+
+def _holds(element: ET.Element, values: dict[str, str]) -> bool:
+    """Whether the conditions of an action hold."""
+    for attribute, wanted in (('if', True), ('unless', False)):
+        condition = element.get(attribute)
+        if condition is None:
+            continue
+        text = _substitute(condition, values).lower()
+        if text not in ('true', '1', 'false', '0'):
+            raise LaunchError(f'The condition {attribute}="{condition}" is {text!r}.')
+        if (text in ('true', '1')) != wanted:
+            return False
+    return True
+
+
+def _below(namespace: str, name: str) -> str:
+    """Return a namespace below another; one that begins with a slash stands for itself."""
+    if name.startswith('/') or not namespace:
+        return name.strip('/')
+    return f'{namespace}/{name}'.strip('/')
 
 
 def start(file: Path, **arguments: str) -> list[subprocess.Popen]:
@@ -116,7 +185,7 @@ def _parse(file: Path) -> ET.Element:
     return root
 
 
-def _node(element: ET.Element, values: dict[str, str]) -> LaunchNode:
+def _node(element: ET.Element, values: dict[str, str], pushed: str) -> LaunchNode:
     def text(attribute: str, default: str = '') -> str:
         return _substitute(element.get(attribute, default), values)
 
@@ -125,7 +194,7 @@ def _node(element: ET.Element, values: dict[str, str]) -> LaunchNode:
         text('pkg'),
         text('exec'),
         text('name'),
-        text('namespace'),
+        _below(pushed, text('namespace')),
         {
             p.get('name'): _as_yaml(_substitute(p.get('value'), values), p.get('type'))
             for p in params
