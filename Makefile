@@ -9,6 +9,7 @@
 #   make bench-regressors       DFNet with random view synthesis against PoseNet, simulated room
 #   make bench-articulation    joints, images and times of articulated models
 #   make bench-tracking        speed and angle errors of a learned robot that is tracked
+#   make bench-capture         four raw cameras recorded: sets lost, bits changed, memory
 #   make bench-gpu             times on a CUDA device, beside what is required of one
 #   make docs                  regenerate the tables in docs/ from the code
 #   make setup                 only the environment in .venv
@@ -18,7 +19,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo demo-articulation test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-tracking bench-gpu docs setup clean
+.PHONY: demo demo-articulation test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-tracking bench-capture bench-gpu docs setup clean
 .NOTPARALLEL:
 
 demo: setup
@@ -55,6 +56,9 @@ bench-articulation: setup
 
 bench-tracking: setup
 	@.venv/bin/python benchmarks/tracking.py $(BENCH_ARGS)
+
+bench-capture: setup
+	@.venv/bin/python benchmarks/capture.py $(BENCH_ARGS)
 
 bench-gpu: setup
 	@.venv/bin/python benchmarks/gpu.py $(BENCH_ARGS)

@@ -218,8 +218,9 @@ def test_rig_frames_tells_late_subscribers_where_cameras_stand(graph):
     left = transforms['left_optical_frame']
     assert left.header.frame_id == 'world'
     assert (left.transform.translation.y, left.transform.translation.z) == (0.2, 1.0)
-    assert left.transform.rotation.x == pytest.approx(0.5) or left.transform.rotation.x == (
-        pytest.approx(-0.5)
+    rotation = left.transform.rotation
+    assert [rotation.x, rotation.y, rotation.z, rotation.w] == pytest.approx(
+        [-0.5, 0.5, -0.5, 0.5]
     )
 
 
