@@ -53,7 +53,7 @@ class TrackingConfig:
     coarse_px: float = 2.5
     fine_px: float = 0.8
     colour_weight: float = 1.0
-    lost_below: float = 0.6
+    lost_below: float = 0.5
     search_frames: int = 60
     search_points: int = 1500
     search_starts: int = 5
