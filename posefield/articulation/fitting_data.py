@@ -18,6 +18,8 @@ BAND = 0.08
 # Pixels of the object this near to its outline are drawn as often as all others of it, so that
 # thin parts, which have no others, are not lost beside thick ones; as a share of the short side.
 RIM = 0.02
+# In masks: beyond the images of a camera whose images are smaller than those of another.
+OUTSIDE = 3
 
 
 class FittingPixels:
@@ -26,7 +28,8 @@ class FittingPixels:
     Images are numbered view * F + frame.  Pixels are on the image plane at z = 1.
 
     Args:
-        images_VFHW3: RGB in [0, 1]; masks_VFHW: 0 background, 1 object, 2 unreliable.
+        images_VFHW3: RGB in [0, 1]; masks_VFHW: 0 background, 1 object, 2 unreliable, 3 outside of
+            the image.
         rays_VN2: the pixels' places on the image plane, row by row.
         T_scene_cam_V44: poses of the cameras.
         background: level of all colours where the object is not.
@@ -70,7 +73,7 @@ class FittingPixels:
         """Read the training views of a recording, shrunk to a short side where larger.
 
         Raises:
-            DataError: when images of the views have different shapes, or show nothing.
+            DataError: when images do not open or show nothing.
         """
         rigs = [multiview.cameras[view] for view in multiview.training_views]
         cameras = [
@@ -79,20 +82,17 @@ class FittingPixels:
             else rig.camera.with_short_side(short_side)
             for rig in rigs
         ]
-        sizes = {(camera.width, camera.height) for camera in cameras}
-        if len(sizes) > 1:
-            raise DataError(
-                f'The training cameras of {multiview.root} have images of shapes '
-                f'{sorted(sizes)} once shrunk, expected one shape.'
-            )
-        width, height = sizes.pop()
+        width = max(camera.width for camera in cameras)
+        height = max(camera.height for camera in cameras)
         shape = (len(rigs), len(frames), height, width)
-        images = np.empty((*shape, 3), dtype=np.float32)
-        masks = np.empty(shape, dtype=np.uint8)
+        images = np.full((*shape, 3), multiview.background_level, dtype=np.float32)
+        masks = np.full(shape, OUTSIDE, dtype=np.uint8)
         for row, view in enumerate(multiview.training_views):
+            across, down = cameras[row].width, cameras[row].height
             for column, frame in enumerate(frames):
-                image, mask = multiview.read_masked(view, frame)
-                images[row, column], masks[row, column] = _shrunk(image, mask, width, height)
+                image, mask = _shrunk(*multiview.read_masked(view, frame), across, down)
+                images[row, column, :down, :across] = image
+                masks[row, column, :down, :across] = mask
         grid = pixel_grid(height, width)
         rays = torch.stack([camera_rays(camera, grid)[:, :2] for camera in cameras])
         poses = normalisation.pose_to_scene(np.stack([rig.T_world_cam for rig in rigs]))
@@ -163,9 +163,9 @@ def _shrunk(
 
 
 def _sorted_pixels(masks_IHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels of every image by kind, unreliable ones last, and where the kinds begin.
+    """Return pixels of every image by kind, those that tell nothing last, and where kinds begin.
 
-    Kinds are those of `FittingPixels.draw`; the fifth start is where the unreliable begin.
+    Kinds are those of `FittingPixels.draw`; the fifth start is of those that tell nothing.
     """
     short_side = min(masks_IHW.shape[1:])
     band, rim = max(2.0, BAND * short_side), max(1.0, RIM * short_side)
@@ -176,7 +176,7 @@ def _sorted_pixels(masks_IHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outwards = ndimage.distance_transform_edt(~is_object)
         background = np.where(outwards <= band, 2, 3)
         kinds = np.where(is_object, np.where(inwards <= rim, 1, 0), background)
-        kinds = np.where(mask == UNRELIABLE, 4, kinds).reshape(-1)
+        kinds = np.where((mask == UNRELIABLE) | (mask == OUTSIDE), 4, kinds).reshape(-1)
         orders.append(np.argsort(kinds, kind='stable'))
         counts = np.bincount(kinds, minlength=5)
         starts.append(np.concatenate([[0], np.cumsum(counts)[:4]]))

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.data.rig_camera import OBJECT, UNRELIABLE
 from posefield.errors import DataError
 
 # The scene is the unit ball; what is carved is a little more.
@@ -41,7 +42,7 @@ def carve(pixels: FittingPixels, frame: int, resolution: int) -> tuple[np.ndarra
     for view in range(pixels.views):
         seen, where = _look(pixels, view, points)
         masks = pixels.masks_VFHW[view, frame].reshape(-1)
-        kept = seen & (masks[where] != 0)
+        kept = seen & np.isin(masks[where], (OBJECT, UNRELIABLE))
         shades = pixels.image_of(view, frame)[where]
         points, colours = points[kept], (colours + shades)[kept]
     return points, colours / pixels.views

@@ -1,5 +1,6 @@
 """Fitting ellipsoids to small recordings."""
 
+from dataclasses import replace
 import threading
 
 import numpy as np
@@ -13,6 +14,7 @@ from posefield.articulation.part_fitting_stage import PartStageConfig, frame_ord
 from posefield.articulation.part_seeding import Seeds, carve, hull_volumes, seed_parts
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.restarts import best, first_frames
+from posefield.data.multiview import MultiviewWriter
 from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import BundleError, DataError, LearningError, LearningInterrupted
 from posefield.learning.checkpoints import CheckpointStore
@@ -51,6 +53,47 @@ def test_unreliable_pixels_are_never_drawn_nor_carve(ball):
     assert len(carve(pixels, 0, 24)[0]) >= len(carve(whole, 0, 24)[0])
     starts = pixels._starts_I5
     assert (starts[:2, 4] == 0).all() and (starts[2:, 4] == 48 * 48).all()
+
+
+def cut(multiview, folder, windows):
+    """Return the recording with some cameras cut to x, y, width, height."""
+    rigs = [
+        replace(rig, camera=rig.camera.cropped(*windows[view])) if view in windows else rig
+        for view, rig in enumerate(multiview.cameras)
+    ]
+    with MultiviewWriter(folder, rigs, background=multiview.background) as writer:
+        for view in range(len(rigs)):
+            x, y, width, height = windows.get(view, (0, 0, 48, 48))
+            part = slice(y, y + height), slice(x, x + width)
+            for frame in range(multiview.num_frames):
+                image = np.rint(255 * multiview.read_image(view, frame)).astype(np.uint8)
+                mask = multiview.read_mask(view, frame)
+                writer.add(view, frame, image[part], mask[part])
+        return writer.finish(multiview.stamps_s, multiview.held_out_frames)
+
+
+def test_images_of_different_shapes_tell_what_whole_ones_do(ball, tmp_path):
+    smaller = cut(ball, tmp_path / 'cut', {0: (6, 8, 40, 36), 2: (8, 4, 32, 44)})
+    whole = FittingPixels.read(ball, ball.training_frames, AS_IT_IS, 96)
+    pixels = FittingPixels.read(smaller, smaller.training_frames, AS_IT_IS, 96)
+    for frame in range(pixels.frames):
+        np.testing.assert_array_equal(carve(pixels, frame, 24)[0], carve(whole, frame, 24)[0])
+    counts = pixels._starts_I5[:, 4].reshape(4, -1)
+    assert (counts[0] == 40 * 36).all() and (counts[2] == 32 * 44).all()
+    assert (counts[1] == 48 * 48).all()
+    images = torch.arange(pixels.images)
+    places, colours, is_object = pixels.draw(images, (8, 8, 8, 200), seeded())
+    expected = torch.tensor(BALL_RGB).float() / 255.0
+    torch.testing.assert_close(colours[is_object], expected.expand(int(is_object.sum()), 3))
+    for image, view in ((0, 0), (2 * pixels.frames, 2)):
+        camera = smaller.cameras[view].camera
+        corner = (np.array([camera.width, camera.height]) - [camera.cx, camera.cy] - 1.0) / [
+            camera.fx,
+            camera.fy,
+        ]
+        assert (places[image].numpy() <= corner + 1e-6).all()
+    fitted = fit_parts(smaller, AS_IT_IS, SMALL, generator=seeded(), steps=2)
+    assert fitted.motion.parts == 3
 
 
 def test_rim_is_what_lies_at_the_outline(ball):
