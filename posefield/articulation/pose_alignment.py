@@ -77,7 +77,8 @@ class _Seen:
     """The points that a camera sees.
 
     Attributes:
-        index_N: which of the surface's points; pixels_N2 and depths_N of them.
+        index_N: which of the surface's points.
+        pixels_N2, in_camera_N3: their places in the image and in the camera's frame.
         facing_N: cosine between normal and line of sight.
         drawn_HW: the silhouette.
         inset_N: distance to the outline of the silhouette in pixels, negative inside.

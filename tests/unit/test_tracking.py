@@ -142,14 +142,32 @@ def test_a_root_that_moved_while_learned_is_tracked_too(model):
     assert np.abs(again.root_speed_6).max() < 0.05
 
 
-def test_the_slope_of_a_step_is_that_of_the_agreement(model):
+def test_what_has_no_joint_and_stands_still_is_compared_only(model):
+    swing = model.structure.joint('swing')
+    fixed = replace(swing, kind='fixed', lower=0.0, upper=0.0)
+    rigid = replace(
+        model,
+        found=replace(
+            model.found,
+            skeleton=replace(model.structure, joints=(fixed,)),
+            positions_FD=model.found.positions_FD[:, :0],
+        ),
+    )
+    tracked = rigid.track(views(model, 0.0))
+    assert tracked.joint_positions.shape == (0,)
+    assert tracked.score > 0.8
+    assert rigid.track(views(model, 0.7), tracked).score < tracked.score - 0.1
+
+
+def test_one_step_closes_most_of_a_small_gap(model):
     tracker = PoseTracker(model, TrackingConfig(coarse_steps=0, fine_steps=1))
     near = Pose(np.array([SWING + 0.05]), model.root_pose(model.frames[0]))
     previous = replace(
         tracker.track(views(model, SWING + 0.05)), joint_positions=near.joint_positions
     )
     one = tracker.track(views(model, SWING), previous)
-    assert error_deg(one, SWING) < 1.5, 'one Gauss-Newton step should close most of the gap'
+    assert one.iterations == 1
+    assert error_deg(one, SWING) < 1.5, 'of 2.9 degrees'
 
 
 def test_what_cannot_be_tracked_is_a_sentence(model):
