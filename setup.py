@@ -52,7 +52,7 @@ setup(
         'pyyaml',
         'rich',
         'roma',
-        'rosbags>=0.10',
+        'rosbags>=0.11',
         'safetensors',
         'scikit-image>=0.19',
         'scipy',

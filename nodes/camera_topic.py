@@ -43,6 +43,7 @@ class CameraTopic:
         *,
         transport: str = 'raw',
         rectified: bool = False,
+        depth: int = qos_profile_sensor_data.depth,
     ):
         """Subscribe.
 
@@ -53,12 +54,13 @@ class CameraTopic:
             on_image: takes every image, in the executor.
             transport: `raw`, or `compressed` for `<base_topic>/compressed`.
             rectified: whether P of camera_info holds and not K and D.
+            depth: images that may wait for the executor.
         """
         self._node = node
         self._rectified = rectified
         self._info: CameraInfo | None = None
         self._camera: tuple[CameraInfo, Camera] | None = None
-        self._images = subscribe_images(node, base_topic, on_image, transport)
+        self._images = subscribe_images(node, base_topic, on_image, transport, depth)
         self._infos = node.create_subscription(
             CameraInfo,
             info_topic,
@@ -207,15 +209,21 @@ class CameraTopic:
 
 
 def subscribe_images(
-    node: Node, base_topic: str, on_image: Callable[[ImageMessage], None], transport: str
+    node: Node,
+    base_topic: str,
+    on_image: Callable[[ImageMessage], None],
+    transport: str,
+    depth: int,
 ):
     """Subscribe to an image topic by its transport and return the subscription."""
     compressed = transport == 'compressed'
+    qos = copy_of(qos_profile_sensor_data)
+    qos.depth = depth
     return node.create_subscription(
         CompressedImage if compressed else Image,
         f'{base_topic}/compressed' if compressed else base_topic,
         on_image,
-        copy_of(qos_profile_sensor_data),
+        qos,
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
     )
 

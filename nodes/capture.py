@@ -32,6 +32,8 @@ from posefield.nodes.transform_history import TransformHistory, TransformTap
 from posefield.nodes.transforms import make_transforms
 from posefield.nodes.worker import Worker, WorkerStopped
 
+# Images of a camera that may wait while the executor is busy: none may be lost.
+IMAGE_DEPTH = 20
 TICK_S = 0.1
 RETRY_S = 0.5
 STOP_TIMEOUT_S = 10.0
@@ -84,6 +86,7 @@ class CaptureNode(Node):
             transforms=self._transforms,
             warnings=self._warnings,
             with_masks=self.parameters.with_masks,
+            depth=IMAGE_DEPTH,
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         steady = Clock(clock_type=ClockType.STEADY_TIME)

@@ -16,18 +16,19 @@ from posefield.nodes.interface_types import (
     Topic,
 )
 
+IMAGES = 'best effort, volatile, 20 (qos_overrides)'
 CAMERA_TOPICS = (
     Topic(
         '<camera>/image_raw',
         'sensor_msgs/msg/Image',
-        SENSOR_DATA,
+        IMAGES,
         'Images of each of `cameras`, with `image_transport` raw; `image_name` names another '
         'topic than image_raw. The `frame_id` is the optical frame.',
     ),
     Topic(
         '<camera>/image_raw/compressed',
         'sensor_msgs/msg/CompressedImage',
-        SENSOR_DATA,
+        IMAGES,
         'The same, with `image_transport` compressed: JPEG or PNG.',
     ),
     Topic(
@@ -40,7 +41,7 @@ CAMERA_TOPICS = (
     Topic(
         '<camera>/mask',
         'sensor_msgs/msg/Image',
-        SENSOR_DATA,
+        IMAGES,
         'Optional masks with the stamps of their images: 0 at the background, 255 at the object, '
         '128 where nobody knows.',
     ),

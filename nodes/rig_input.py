@@ -8,6 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 
 from posefield.data.camera_synchroniser import CameraSynchroniser, SynchronisedSet
@@ -92,6 +93,7 @@ class Feed:
         parameters: RigParameters,
         on_image: Callable[[str, ImageMessage], None],
         on_mask: Callable[[str, ImageMessage], None] | None,
+        depth: int,
     ):
         """Subscribe; `on_mask` None does not listen to masks."""
         self.name = name
@@ -104,6 +106,7 @@ class Feed:
             lambda message: on_image(name, message),
             transport=parameters.image_transport,
             rectified=parameters.image_is_rectified,
+            depth=depth,
         )
         self._mask_subscription = None
         if on_mask is not None:
@@ -112,6 +115,7 @@ class Feed:
                 node.resolve_topic_name(f'{name}/{MASK_NAME}'),
                 lambda message: on_mask(name, message),
                 'raw',
+                depth,
             )
         self.pairing = MaskPairing(
             timeout_s=parameters.sync_timeout / 2.0, buffer=parameters.sync_buffer
@@ -156,6 +160,7 @@ class RigInput:
         transforms: Transforms,
         warnings: ThrottledWarnings,
         with_masks: bool = False,
+        depth: int = qos_profile_sensor_data.depth,
     ):
         """Subscribe.
 
@@ -167,6 +172,7 @@ class RigInput:
             warnings: where images that cannot be used are told of.
             with_masks: whether `<name>/mask` is listened to. Where somebody publishes it, an
                 image waits for the mask of its stamp.
+            depth: images of one camera that may wait for the executor.
 
         Raises:
             ParameterError, DataError: for cameras that cannot be synchronised.
@@ -192,6 +198,7 @@ class RigInput:
                 parameters,
                 self._receive_image,
                 self._receive_mask if with_masks else None,
+                depth,
             )
             for name in parameters.cameras
         }

@@ -14,9 +14,10 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.rosbag2 import StoragePlugin, WriterError
 from rosbags.typesys import Stores, get_typestore
 
+from posefield.data.mcap_storage import DirectWriter
 from posefield.errors import DataError
 
 # Held back beside the bag, so that its last messages and its index fit on a disk that is full.
@@ -49,7 +50,7 @@ class BagWriter:
         self._connections: dict[tuple[str, str], Connection] = {}
         self._is_open = False
         try:
-            self._writer = Writer(self.path, version=9, storage_plugin=StoragePlugin.MCAP)
+            self._writer = DirectWriter(self.path, version=9, storage_plugin=StoragePlugin.MCAP)
             self._writer.open()
             self._is_open = True
             _allocate(self._reserve, reserve_bytes)
@@ -121,22 +122,23 @@ class BagWriter:
     def discard(self) -> None:
         """Remove the bag."""
         if self._is_open:
-            self._writer.abort()
+            self._writer.storage.bio.close()
         self._is_open = False
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _rescue(self, whole: int, connection: Connection, time_ns: int, error: OSError) -> None:
         """Cut off what is half written, close the bag and tell why.
 
-        The chunk of messages that did not fit is written again, into the space held back, with
-        the message that the writer has not counted yet.
+        Small messages that wait in memory are written into the space held back.
         """
         self._is_open = False
         self._reserve.unlink(missing_ok=True)
         writer = self._writer
-        writer.counts[connection.id] += 1
-        writer.min_timestamp = min(time_ns, writer.min_timestamp)
-        writer.max_timestamp = max(time_ns, writer.max_timestamp)
+        if writer.storage.channel_stats[connection.id] > writer.counts[connection.id]:
+            # The message waits with others, but the writer has not counted it yet.
+            writer.counts[connection.id] += 1
+            writer.min_timestamp = min(time_ns, writer.min_timestamp)
+            writer.max_timestamp = max(time_ns, writer.max_timestamp)
         try:
             writer.storage.bio.seek(whole)
             writer.storage.bio.truncate()
@@ -150,7 +152,7 @@ class BagWriter:
 
     def _abort(self, error: OSError, whole: int) -> None:
         try:
-            self._writer.abort()
+            self._writer.storage.bio.close()
         except OSError:
             # What could not be flushed is lost; the descriptor is closed all the same.
             pass

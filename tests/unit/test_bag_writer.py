@@ -49,13 +49,15 @@ class SmallDisk:
         return getattr(self._file, name)
 
 
-def filled(path: Path, capacity: int, reserve: int) -> tuple[BagWriter, int, str]:
+def filled(
+    path: Path, capacity: int, reserve: int, size: int = 100_000
+) -> tuple[BagWriter, int, str]:
     """Write until the disk is full; the writer, how many messages it had taken, and the error."""
     writer = BagWriter(path, reserve_bytes=reserve)
     writer._writer.storage.bio = SmallDisk(writer, capacity, reserve)
     with pytest.raises(DataError) as caught:
-        for index in range(1000):
-            writer.write('/chat', STRING, index, text(index, 100_000))
+        for index in range(10_000):
+            writer.write('/chat', STRING, index, text(index, size))
     return writer, index, str(caught.value)
 
 
@@ -84,6 +86,26 @@ def test_messages_are_read_as_they_were_written(tmp_path):
     }
 
 
+def test_large_messages_go_into_the_bag_with_the_small_ones_before(tmp_path):
+    writer, expected = BagWriter(tmp_path / 'bag'), []
+    for index in range(30):
+        size = 200_000 if index % 3 == 2 else 20
+        topic = f'/topic_{index % 2}'
+        writer.write(topic, STRING, 1000 - index, text(index, size))
+        expected.append((topic, 1000 - index, f'{index:08d}'.ljust(size, 'x')))
+    writer.close()
+    assert read(tmp_path / 'bag') == expected[::-1]
+    about = yaml.safe_load((tmp_path / 'bag' / 'metadata.yaml').read_text())
+    assert about['rosbag2_bagfile_information']['message_count'] == 30
+    # By topic and time, which goes through the indices.
+    with AnyReader([tmp_path / 'bag']) as reader:
+        chosen = [c for c in reader.connections if c.topic == '/topic_1']
+        times = [t for _, t, _ in reader.messages(chosen, start=980, stop=990)]
+        assert times == [981, 983, 985, 987, 989]
+        assert reader.message_count == 30
+        assert (reader.start_time, reader.end_time) == (971, 1001)
+
+
 def test_a_bag_without_messages_leaves_nothing(tmp_path):
     BagWriter(tmp_path / 'bag').close()
     assert not (tmp_path / 'bag').exists()
@@ -101,15 +123,17 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
         BagWriter(tmp_path / 'file' / 'bag')
 
 
-def test_a_full_disk_closes_a_readable_bag_with_every_message_before(tmp_path):
-    writer, taken, message = filled(tmp_path / 'bag', capacity=5_000_000, reserve=4_000_000)
+@pytest.mark.parametrize(('size', 'waits'), [(100_000, 0), (10_000, 1)])
+def test_a_full_disk_closes_a_readable_bag_with_every_message_before(tmp_path, size, waits):
+    """Of small messages the last one, which did not fit, waits with others in memory."""
+    writer, taken, message = filled(tmp_path / 'bag', 5_000_000, 4_000_000, size)
     assert 'No space left' in message and 'can be read' in message
     assert not writer.is_open and taken > 30
     found = read(tmp_path / 'bag')
-    assert [time_ns for _, time_ns, _ in found] == list(range(taken + 1))
+    assert [time_ns for _, time_ns, _ in found] == list(range(taken + waits))
     about = yaml.safe_load((tmp_path / 'bag' / 'metadata.yaml').read_text())
-    assert about['rosbag2_bagfile_information']['message_count'] == taken + 1
-    assert all(data == f'{time_ns:08d}'.ljust(100_000, 'x') for _, time_ns, data in found)
+    assert about['rosbag2_bagfile_information']['message_count'] == taken + waits
+    assert all(data == f'{time_ns:08d}'.ljust(size, 'x') for _, time_ns, data in found)
     assert {path.name for path in (tmp_path / 'bag').iterdir()} == {'bag.mcap', 'metadata.yaml'}
     with pytest.raises(DataError, match='closed already'):
         writer.write('/chat', STRING, 0, text(0))
@@ -117,7 +141,7 @@ def test_a_full_disk_closes_a_readable_bag_with_every_message_before(tmp_path):
 
 
 def test_a_disk_without_room_for_the_index_is_told_and_whole_messages_are_left(tmp_path):
-    _, _, message = filled(tmp_path / 'bag', capacity=5_000_000, reserve=100)
+    _, _, message = filled(tmp_path / 'bag', 5_000_000, 100, size=10_000)
     assert 'mcap recover' in message
     assert 0 < (tmp_path / 'bag' / 'bag.mcap').stat().st_size <= 5_000_000
 
