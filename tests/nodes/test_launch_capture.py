@@ -95,7 +95,7 @@ def test_only_what_is_asked_for_is_started():
     camera = LAUNCH / 'camera.launch.xml'
     (node,) = read_nodes(camera, driver='false', tf='true', name='top')
     assert (node.package, node.namespace) == ('tf2_ros', 'top')
-    assert node.arguments[-1] == 'top_optical_frame'
+    assert node.arguments[:2] == ('--x', '0.0') and node.arguments[-1] == 'top_optical_frame'
 
 
 def test_the_runner_refuses_what_launch_would(tmp_path):
@@ -116,6 +116,9 @@ def test_the_runner_refuses_what_launch_would(tmp_path):
         read_nodes(write('<group if="maybe"/>'))
     with pytest.raises(LaunchError, match='not a tag'):
         read_nodes(write('<executable/>'))
+    text = '<let name="a" value="b c"/><node pkg="p" exec="e" name="n" args="x $(var a)-d e"/>'
+    (node,) = read_nodes(write(text))
+    assert node.arguments == ('x', 'b c-d', 'e')
     node = '<node pkg="p" exec="e" name="n" namespace="in"/>'
     text = f'<group unless="0"><push_ros_namespace namespace="a"/>{node}</group>{node}'
     assert [n.namespace for n in read_nodes(write(text))] == ['a/in', 'in']

@@ -205,8 +205,17 @@ def _node(element: ET.Element, values: dict[str, str], pushed: str) -> LaunchNod
             (_substitute(r.get('from'), values), _substitute(r.get('to'), values))
             for r in element.findall('remap')
         ),
-        tuple(text('args').split()),
+        tuple(_arguments(element.get('args', ''), values)),
     )
+
+
+def _arguments(text: str, values: dict[str, str]) -> list[str]:
+    """Split a command line as launch does: what is substituted is never split."""
+    found = SUBSTITUTION.findall(text)
+    held = SUBSTITUTION.sub('\0', text)
+    words = held.split()
+    substituted = iter(_substitute(f'$({kind} {what})', values) for kind, what in found)
+    return [re.sub('\0', lambda _: next(substituted), word) for word in words]
 
 
 def _as_yaml(value: str, kind: str | None) -> str:
