@@ -8,6 +8,7 @@
 #   make bench-peers           the ladder against SIFT + pycolmap, clean and spoiled photos
 #   make bench-regressors       DFNet with random view synthesis against PoseNet, simulated room
 #   make bench-articulation    joints, images and times of articulated models
+#   make bench-articulation-node  learning, following and re-posing by the node (BENCH_ARGS=DATA)
 #   make bench-tracking        speed and angle errors of a learned robot that is tracked
 #   make bench-capture         four raw cameras recorded: sets lost, bits changed, memory
 #   make bench-gpu             times on a CUDA device, beside what is required of one
@@ -19,7 +20,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo demo-articulation test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-tracking bench-capture bench-gpu docs setup clean
+.PHONY: demo demo-articulation test lint format bench bench-refiners bench-peers bench-regressors bench-articulation bench-articulation-node bench-tracking bench-capture bench-gpu docs setup clean
 .NOTPARALLEL:
 
 demo: setup
@@ -53,6 +54,9 @@ bench-regressors: setup
 
 bench-articulation: setup
 	@.venv/bin/python benchmarks/articulation.py $(BENCH_ARGS)
+
+bench-articulation-node: setup
+	@.venv/bin/python benchmarks/articulation_node.py $(BENCH_ARGS)
 
 bench-tracking: setup
 	@.venv/bin/python benchmarks/tracking.py $(BENCH_ARGS)

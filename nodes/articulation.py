@@ -107,24 +107,17 @@ class ArticulationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen, answer and publish."""
+        try:
+            self._rig = self._make_rig()
+        except PosefieldError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self._forget()
         self._worker = Worker(self._follow, 1, self._on_worker_error, 'articulation')
-        if self.parameters.cameras:
-            self._rig = RigInput(
-                self,
-                self.parameters,
-                self._on_set,
-                transforms=self._transforms,
-                warnings=self._warnings,
-                with_masks=True,
-            )
+        own_frame = f'{self.get_name()}_side_optical_frame'
         self._render = RenderTopic(
-            self.parameters,
-            self._output,
-            self._transforms,
-            self._rig,
-            f'{self.get_name()}_side_optical_frame',
+            self.parameters, self._output, self._transforms, self._rig, own_frame
         )
         self._learning.activate(self._rig)
         command = self.create_subscription(
@@ -133,10 +126,7 @@ class ArticulationNode(LifecycleNode):
         service = self.create_service(
             Repose, '~/repose', self._on_repose, callback_group=self._waiting_group
         )
-        self._entities = [
-            (self.destroy_subscription, command),
-            (self.destroy_service, service),
-        ]
+        self._entities = [(self.destroy_subscription, command), (self.destroy_service, service)]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period_s, callback in (
             (1.0 / self.parameters.state_rate, self._show_held),
@@ -148,6 +138,18 @@ class ArticulationNode(LifecycleNode):
         if self._described is not None:
             self._take_up(self._described)
         return result
+
+    def _make_rig(self) -> RigInput | None:
+        if not self.parameters.cameras:
+            return None
+        return RigInput(
+            self,
+            self.parameters,
+            self._on_set,
+            transforms=self._transforms,
+            warnings=self._warnings,
+            with_masks=True,
+        )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; learning stops and keeps its checkpoint."""

@@ -144,3 +144,11 @@ def test_more_cameras_asked_for_than_named_leave_the_node_unconfigured(graph):
     puppet = Puppet(graph, {'cameras': ['a', 'b'], 'min_cameras': 3})
     assert puppet.subject.trigger_configure().name == 'FAILURE'
     assert graph.logged('only 2 cameras')
+
+
+def test_cameras_named_twice_leave_the_node_inactive(graph):
+    puppet = Puppet(graph, {'cameras': ['a', 'a']})
+    assert puppet.subject.trigger_configure().name == 'SUCCESS'
+    assert puppet.subject.trigger_activate().name == 'FAILURE'
+    assert graph.logged('ERROR', 'names that are used once', "['a', 'a']")
+    assert puppet.subject.trigger_cleanup().name == 'SUCCESS'
