@@ -83,12 +83,13 @@ def _drive(settings: ArticulationDemoSettings) -> None:
         f'urdf:={settings.urdf}', f'cameras:={settings.cameras}', f'size:={settings.size}',
         f'rate:={settings.rate_hz:f}', f'max_joint_speed:={settings.max_joint_speed:f}',
         f'duration:={settings.record_s:f}', f'seed:={settings.seed}', 'publish_masks:=true',
-        'processes:=1',
+        'processes:=2',
     ]  # fmt: skip
     tolerance = f'sync_tolerance:={0.2 / settings.rate_hz:f}'
     capture = [
         names, f'output:={out / "captures"}', 'multiview:=true', 'bag:=true',
         f'multiview_size:={settings.size}', 'min_free_space:=1e8', tolerance,
+        'exit_after_recording:=true',
     ]  # fmt: skip
     articulation = [names, tolerance]
     driver = [
@@ -103,15 +104,24 @@ def _drive(settings: ArticulationDemoSettings) -> None:
         node_process('articulation_demo', _arguments(driver), environment, logs) as driving,
     ):
         longest_s = 60.0 * settings.minutes + settings.record_s + settings.track_s + SPARE_S
-        _follow(driving, longest_s, others=(filming, recording, learning))
+        _follow(driving, longest_s, others=(filming, learning), ending=recording)
 
 
 def _arguments(parameters: Sequence[str]) -> list[str]:
     return [part for parameter in parameters for part in ('-p', parameter)]
 
 
-def _follow(driver: NodeProcess, timeout_s: float, others: Sequence[NodeProcess]) -> None:
-    """Print what the driver says until it ends, while the others keep running."""
+def _follow(
+    driver: NodeProcess, timeout_s: float, others: Sequence[NodeProcess], ending: NodeProcess
+) -> None:
+    """Print what the driver says until it ends.
+
+    Args:
+        driver: whose lines begin with `-- `.
+        timeout_s: for all of it.
+        others: that keep running meanwhile.
+        ending: that may end, but not fail.
+    """
     end_s = time.monotonic() + timeout_s
     told = 0
     while True:
@@ -125,6 +135,8 @@ def _follow(driver: NodeProcess, timeout_s: float, others: Sequence[NodeProcess]
             break
         for other in others:
             other.check()
+        if ending.process.poll() not in (None, 0):
+            ending.check()
         if time.monotonic() > end_s:
             raise NodeError(
                 f'The demo did not end in {timeout_s / 60.0:.0f} minutes (log: {driver.log}).'
