@@ -1,8 +1,10 @@
 """Learning an articulated model from multi-view video: the order of the work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import threading
+from typing import TypeVar
 
 import torch
 
@@ -13,7 +15,15 @@ from posefield.articulation.paper_training import train_paper
 from posefield.articulation.part_fitting import fit_parts
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.presets import FastPreset, PaperPreset, preset_named
-from posefield.articulation.structure import StructureConfig, find_structure
+from posefield.articulation.skeleton_fitting import fit_skeleton
+from posefield.articulation.structure import (
+    ProposedTree,
+    Structure,
+    StructureConfig,
+    find_structure,
+    propose_tree,
+    structure_of,
+)
 from posefield.articulation.surface import Surface, SurfaceConfig
 from posefield.articulation.surface_pixels import SurfacePixels
 from posefield.articulation.surface_stage import SurfaceStage
@@ -27,6 +37,8 @@ from posefield.learning.devices import select_device
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.run import LearningRun
 from posefield.storage import ensure_replaceable
+
+_Found = TypeVar('_Found', Structure, ProposedTree)
 
 
 @dataclass(frozen=True)
@@ -133,13 +145,10 @@ class _Learner:
         normalisation = normalise(self.multiview, radius=settings.scene_radius)
         if isinstance(settings, PaperPreset):
             motion, surface = self._paper(settings, normalisation)
+            structure = self._proposed(lambda: find_structure(motion, structure_config))
         else:
-            motion, surface = self._fast(settings, normalisation)
-        report, check_stop = self.run.reporter('joints'), self.run.stopper('joints')
-        check_stop()
-        structure = find_structure(motion, structure_config)
-        report(1.0)
-        check_stop()
+            motion, surface, tree = self._fast(settings, normalisation, structure_config)
+            structure = structure_of(tree, motion)
         return ArticulatedModel(
             info={
                 **info,
@@ -158,24 +167,45 @@ class _Learner:
             background=self.multiview.background,
         )
 
+    def _proposed(self, find: Callable[[], _Found]) -> _Found:
+        """Return what is found in the motion of parts, which cannot be stopped on its way."""
+        report, check_stop = self.run.reporter('structure'), self.run.stopper('structure')
+        check_stop()
+        found = find()
+        report(1.0)
+        check_stop()
+        return found
+
     def _fast(
-        self, settings: FastPreset, normalisation: SceneNormalisation
-    ) -> tuple[PartMotion, Surface]:
+        self,
+        settings: FastPreset,
+        normalisation: SceneNormalisation,
+        structure_config: StructureConfig,
+    ) -> tuple[PartMotion, Surface, ProposedTree]:
         run = self.run
+        watched = {'progress': run.progress, 'stop': run.stop, 'checkpoints': run.store}
         fitted = fit_parts(
             self.multiview,
             normalisation,
             settings.fitting,
             generator=run.generator,
             device=run.device,
-            progress=run.progress,
-            stop=run.stop,
-            checkpoints=run.store,
+            **watched,
             **self._share(settings.fitting_share),
+        )
+        proposed = self._proposed(lambda: propose_tree(fitted.motion, structure_config))
+        tree, motion = fit_skeleton(
+            proposed.tree,
+            fitted.motion,
+            fitted.pixels,
+            settings.skeleton,
+            generator=run.generator,
+            **watched,
+            **self._share(settings.skeleton_share),
         )
         pixels = SurfacePixels(
             self.multiview,
-            fitted.motion.frames_F,
+            motion.frames_F,
             normalisation,
             settings.image_size,
             run.device,
@@ -184,15 +214,10 @@ class _Learner:
         )
         first_weights = torch.Generator().manual_seed(run.seed)
         stage = SurfaceStage(
-            fitted.motion,
-            pixels,
-            settings.surface,
-            settings.surface_stage,
-            first_weights,
-            run.device,
+            motion, pixels, settings.surface, settings.surface_stage, first_weights, run.device
         )
         run.run_stage(stage, **self._share(settings.surface_share))
-        return stage.result(), stage.surface
+        return stage.result(), stage.surface, ProposedTree(tree, proposed.levels)
 
     def _share(self, share: float) -> dict[str, float | int | None]:
         if self.length.steps is not None:

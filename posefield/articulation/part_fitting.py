@@ -58,11 +58,13 @@ class FittedParts:
         motion: parts and poses in the training frames.
         scores: how badly every run explains the training images; the least one was kept.
         first_frames: where every run began, as indices of the video.
+        pixels: what they were fitted to.
     """
 
     motion: PartMotion
     scores: tuple[float, ...]
     first_frames: tuple[int, ...]
+    pixels: FittingPixels
 
 
 def fit_parts(
@@ -122,7 +124,7 @@ def fit_parts(
         runs.append(tracks)
         scores.append(score(tracks, pixels, config.stage))
     motion = motion_of(runs[best(scores)], frames)
-    return FittedParts(motion, tuple(scores), tuple(frames[start] for start in starts))
+    return FittedParts(motion, tuple(scores), tuple(frames[start] for start in starts), pixels)
 
 
 def motion_of(tracks: EllipsoidTracks, frames: tuple[int, ...]) -> PartMotion:

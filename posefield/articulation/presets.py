@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from posefield.articulation.decoder import DecoderConfig
 from posefield.articulation.paper_stage import PaperConfig
 from posefield.articulation.part_fitting import PartFittingConfig
+from posefield.articulation.skeleton_fitting import SkeletonFittingConfig
 from posefield.articulation.surface import SurfaceConfig
 from posefield.articulation.surface_stage import SurfaceStageConfig
 from posefield.errors import LearningError
@@ -17,14 +18,17 @@ class FastPreset:
     Attributes:
         minutes: to learn, unless the user says otherwise.
         fitting: of the parts.
+        skeleton: of the joints.
         surface, surface_stage: of the surface.
         image_size: short side of the images that the surface is learned from, at most.
-        fitting_share, surface_share: of the time; the rest is for reading and writing.
+        fitting_share, skeleton_share, surface_share: of the time; the rest is for reading,
+            proposing joints and writing.
         scene_radius: of the thing in the scene frame.
     """
 
     minutes: float = 5.5
     fitting: PartFittingConfig = PartFittingConfig()
+    skeleton: SkeletonFittingConfig = SkeletonFittingConfig()
     surface: SurfaceConfig = SurfaceConfig(
         decoder=DecoderConfig(octaves=6, width=64, depth=4, largest_residual=0.06),
         union_sharpness=80.0,
@@ -35,8 +39,9 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    fitting_share: float = 0.66
-    surface_share: float = 0.26
+    fitting_share: float = 0.48
+    skeleton_share: float = 0.2
+    surface_share: float = 0.22
     scene_radius: float = 1.0
 
 

@@ -10,12 +10,14 @@ from posefield.articulation.merging import MergeLevel, merge
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.rigid_bodies import bodies_of_parts, rotation_lengths
 from posefield.articulation.skeleton_building import build_skeleton
-from posefield.articulation.tree_fitting import TreeFit, fit_tree
+from posefield.articulation.tree_fitting import Tree, TreeFit, fit_tree, freezing_costs
 from posefield.articulation.tree_search import Observed, coordinate_noise, search_tree
 from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import ArticulationError
 
 MAX_SEARCH_FRAMES = 120
+# Of a fit to poses that the tree explains already.
+POLISHING_ITERATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,19 @@ class Structure:
         )
 
 
+@dataclass(frozen=True)
+class ProposedTree:
+    """What the motion of parts alone suggests.
+
+    Attributes:
+        tree: in all frames.
+        levels: see `StructureReport`.
+    """
+
+    tree: Tree
+    levels: tuple[MergeLevel, ...]
+
+
 def find_structure(motion: PartMotion, config: StructureConfig | None = None) -> Structure:
     """Return the links and joints that explain how parts move.
 
@@ -112,23 +127,39 @@ def find_structure(motion: PartMotion, config: StructureConfig | None = None) ->
         ArticulationError: for poses that are not finite, no part, fewer than 3 frames, or a root
             part that does not exist.
     """
+    return structure_of(propose_tree(motion, config), motion)
+
+
+def propose_tree(motion: PartMotion, config: StructureConfig | None = None) -> ProposedTree:
+    """Return the tree of joints that explains how parts move.
+
+    Raises:
+        ArticulationError: as `find_structure`.
+    """
     config = config or StructureConfig()
     _check(motion, config)
     chosen = _search_frames(motion, config.max_search_frames)
     observed = _observed(motion, chosen, config.root_part)
     bodies, levels = merge(observed.parts)
     found = search_tree(observed, bodies)
-    fit = _in_all_frames(found.fit, motion, chosen)
+    return ProposedTree(_in_all_frames(found.fit, motion, chosen).tree, levels)
+
+
+def structure_of(proposed: ProposedTree, motion: PartMotion) -> Structure:
+    """Return a tree as a structure, fitted to parts whose motion it explains already."""
+    lengths_P3 = rotation_lengths(motion.radii_P3)
+    seen = motion.T_scene_part_FP44, lengths_P3
+    fit = fit_tree(proposed.tree, *seen, POLISHING_ITERATIONS)
     built = build_skeleton(fit.tree, fit.squares_FP)
     joints = report_joints(
-        built, fit.tree, found.evidence_L, bodies_of_parts(motion), motion.radii_P3
+        built, fit.tree, freezing_costs(fit, *seen), bodies_of_parts(motion), motion.radii_P3
     )
     return Structure(
         built.skeleton,
         built.T_link_part_P44,
         built.positions_FD,
         built.T_scene_root_F44,
-        StructureReport(float(np.sqrt(coordinate_noise(fit))), levels, joints),
+        StructureReport(float(np.sqrt(coordinate_noise(fit))), proposed.levels, joints),
     )
 
 

@@ -1,0 +1,131 @@
+"""From a tree that the motion of free parts suggests to the one that the images ask for."""
+
+from dataclasses import dataclass, field, replace
+import threading
+import time
+
+import torch
+
+from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.parts import PartMotion
+from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
+from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.tree_fitting import Tree
+from posefield.errors import LearningInterrupted
+from posefield.learning.checkpoints import CheckpointStore
+from posefield.learning.loop import run_stage
+from posefield.learning.progress import Progress
+
+STEPS = 1200
+# Of all steps or seconds, before joints are chosen; and after.
+FIRST_SHARE, LAST_SHARE = 0.2, 0.3
+
+
+@dataclass(frozen=True)
+class SkeletonFittingConfig:
+    """How joints are fitted to the images.
+
+    Attributes:
+        loss: what they are fitted to.
+        search: how they are chosen.
+    """
+
+    loss: SkeletonLossConfig = field(default_factory=SkeletonLossConfig)
+    search: SkeletonSearchConfig = field(default_factory=SkeletonSearchConfig)
+
+
+def fit_skeleton(
+    tree: Tree,
+    motion: PartMotion,
+    pixels: FittingPixels,
+    config: SkeletonFittingConfig,
+    *,
+    generator: torch.Generator,
+    steps: int | None = None,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    checkpoints: CheckpointStore | None = None,
+) -> tuple[Tree, PartMotion]:
+    """Fit a tree to the images, choose its joints anew, and fit it again.
+
+    Args:
+        tree: found in `motion`.
+        motion: of the parts.
+        pixels: what they were fitted to.
+        config: how.
+        generator: the source of all randomness.
+        steps, seconds: the budget of all; `STEPS` where neither is given.
+        progress, stop, checkpoints: as in `learning.loop.run_stage`.
+
+    Returns:
+        the tree, and the parts moving as it says.
+
+    Raises:
+        LearningInterrupted: when stopped; a later call goes on.
+        LearningError: when the loss is not finite.
+    """
+    if not tree.freedoms:
+        return tree, motion
+    if steps is None and seconds is None:
+        steps = STEPS
+    tracks = SkeletonTracks.from_tree(tree, motion).to(pixels.device)
+    for name, share in (('joints 1', FIRST_SHARE), ('joints 2', LAST_SHARE)):
+        stage = SkeletonStage(name, tracks, pixels, config.loss)
+        run_stage(
+            stage,
+            generator=generator,
+            steps=None if steps is None else max(1, round(share * steps)),
+            deadline_s=None if seconds is None else share * seconds,
+            progress=progress,
+            stop=stop,
+            checkpoints=checkpoints,
+        )
+        tracks = stage.tracks
+        if name == 'joints 1':
+            left_s = None if seconds is None else (1.0 - FIRST_SHARE - LAST_SHARE) * seconds
+            search = SkeletonSearch(
+                pixels, config.loss, config.search, _Budget(left_s, stop, progress).goes_on
+            )
+            tracks = search.run(tracks)
+    return tracks.tree(), moving_as(tracks, motion)
+
+
+def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:
+    """Return the parts of a motion with the shapes and the poses of tracks."""
+    tree = tracks.tree()
+    poses = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
+    with torch.no_grad():
+        radii = tracks.radii_P3.double().cpu().numpy()
+        colours = tracks.means_P3.clamp(0.0, 1.0).double().cpu().numpy()
+    return replace(motion, radii_P3=radii, T_scene_part_FP44=poses, colours_P3=colours)
+
+
+class _Budget:
+    """Tells the search whether it may go on, and others that it is at it."""
+
+    def __init__(
+        self, seconds: float | None, stop: threading.Event | None, progress: Progress | None
+    ):
+        self._begun_s, self._seconds = time.monotonic(), seconds
+        self._stop, self._progress = stop, progress
+        self._name = 'choosing joints'
+        if progress is not None:
+            progress.start(self._name, seconds is not None)
+
+    def goes_on(self) -> bool:
+        """Return whether there is time left.
+
+        Raises:
+            LearningInterrupted: when stopped.
+        """
+        if self._stop is not None and self._stop.is_set():
+            raise LearningInterrupted(f'Learning was stopped in stage {self._name}.')
+        if self._seconds is None:
+            return True
+        spent_s = time.monotonic() - self._begun_s
+        if self._progress is not None:
+            fraction = min(1.0, spent_s / max(self._seconds, 1e-9))
+            self._progress.update(self._name, fraction, {}, max(0.0, self._seconds - spent_s))
+        return spent_s < self._seconds

@@ -1,0 +1,367 @@
+"""Ellipsoids carried by joints: one position per joint and frame, and nothing else moves.
+
+All is written in the scene as it is at rest, where every joint is at 0: a joint is then a line,
+and a part's pose is carried by the joints above it one after the other (a product of
+exponentials).  To turn a line changes nothing at rest, which keeps joints and parts apart while
+they are learned together.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import roma
+import torch
+from torch import nn
+
+from posefield.articulation.ellipsoid_rendering import Appearance
+from posefield.articulation.parts import PartMotion
+from posefield.articulation.tree_fitting import Tree
+
+ROOT = -1
+# How much the sizes are held to the first ones.
+GROWTH_WEIGHT = 0.01
+# How much the point of a joint on another parent is drawn to where it was.
+POINT_PULL = 1e-3
+_PARAMETERS = (
+    'axes_J3',
+    'points_J3',
+    'positions_FJ',
+    'root_quaternions_F4',
+    'root_centres_F3',
+    'rest_quaternions_P4',
+    'rest_centres_P3',
+    'log_radii_P3',
+    'means_P3',
+    'textures_P33',
+    'light_3',
+)
+_BUFFERS = ('root_rest_3', 'first_log_radii_P3')
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """What hangs on what.
+
+    Attributes:
+        parents: of every joint the joint above it, which comes before it; ROOT for none.
+        prismatic: of every joint, whether it slides; else it turns.
+        joint_of_part: of every part the joint that carries it; ROOT for none.
+    """
+
+    parents: tuple[int, ...]
+    prismatic: tuple[bool, ...]
+    joint_of_part: tuple[int, ...]
+
+    def carried_by(self, joint: int) -> list[bool]:
+        """Return of every joint whether it is this one or below it."""
+        carried = [False] * len(self.parents)
+        for index, parent in enumerate(self.parents):
+            carried[index] = index == joint or (parent != ROOT and carried[parent])
+        return carried
+
+    def without(self, joint: int) -> 'Hierarchy':
+        """Return the hierarchy in which what a joint carries hangs on the joint above it."""
+        kept = [index for index in range(len(self.parents)) if index != joint]
+        new = {old: index for index, old in enumerate(kept)} | {ROOT: ROOT}
+        above = self.parents[joint]
+        new[joint] = new[above]
+        return Hierarchy(
+            tuple(new[self.parents[index]] for index in kept),
+            tuple(self.prismatic[index] for index in kept),
+            tuple(new[carrier] for carrier in self.joint_of_part),
+        )
+
+    def rehung(self, joint: int, parent: int) -> tuple['Hierarchy', list[int]]:
+        """Return the hierarchy with a joint on another one, and the old indices in its order."""
+        above = list(self.parents)
+        above[joint] = parent
+        order: list[int] = []
+        while len(order) < len(above):
+            order.extend(
+                index
+                for index, over in enumerate(above)
+                if index not in order and (over == ROOT or over in order)
+            )
+        new = {old: index for index, old in enumerate(order)} | {ROOT: ROOT}
+        hierarchy = Hierarchy(
+            tuple(new[above[old]] for old in order),
+            tuple(self.prismatic[old] for old in order),
+            tuple(new[carrier] for carrier in self.joint_of_part),
+        )
+        return hierarchy, order
+
+    def to_dict(self) -> dict:
+        """Return what JSON holds."""
+        return {
+            'parents': list(self.parents),
+            'prismatic': list(self.prismatic),
+            'joint_of_part': list(self.joint_of_part),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict) -> 'Hierarchy':
+        """Return the hierarchy of `to_dict`."""
+        return cls(
+            tuple(int(value) for value in content['parents']),
+            tuple(bool(value) for value in content['prismatic']),
+            tuple(int(value) for value in content['joint_of_part']),
+        )
+
+
+class SkeletonTracks(nn.Module):
+    """P ellipsoids on J joints over F frames, everything in the scene frame.
+
+    Attributes:
+        hierarchy: what hangs on what.
+        axes_J3, points_J3: of every joint's line at rest; axes are not of unit length.
+        positions_FJ: radians or scene units.
+        root_quaternions_F4, root_centres_F3: pose of the root, where it moves; (0, 4) and (0, 3)
+            where it stands.
+        rest_quaternions_P4, rest_centres_P3: poses of the parts at rest.
+        log_radii_P3, means_P3, textures_P33, light_3: shape and colours.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, values: dict[str, torch.Tensor]):
+        super().__init__()
+        self.hierarchy = hierarchy
+        for name in _PARAMETERS:
+            setattr(self, name, nn.Parameter(values[name].detach().clone()))
+        for name in _BUFFERS:
+            self.register_buffer(name, values[name].detach().clone())
+
+    @classmethod
+    def from_tree(cls, tree: Tree, motion: PartMotion) -> 'SkeletonTracks':
+        """Return the ellipsoids of `motion` on the joints of a tree that was found in it."""
+        rest_L = np.median(tree.positions_FL, axis=0)
+        resting = _at_rest(tree, rest_L)
+        T_part = resting[tree.link_of_part] @ tree.T_link_part_P44
+        hierarchy = Hierarchy(
+            tuple(parent - 1 for parent in tree.parents[1:]),
+            tuple(bool(value) for value in tree.prismatic_L[1:]),
+            tuple(int(link) - 1 for link in tree.link_of_part),
+        )
+        axes = np.einsum('lij,lj->li', resting[1:, :3, :3], tree.axes_L3[1:])
+        root = tree.T_scene_root_F44 if tree.root_moves else tree.T_scene_root_F44[:0]
+        turned = root[:, :3, :3] @ resting[0, :3, :3].T
+        values = {
+            'axes_J3': axes,
+            'points_J3': resting[1:, :3, 3],
+            'positions_FJ': tree.positions_FL[:, 1:] - rest_L[1:],
+            'root_quaternions_F4': _quaternions(turned).reshape(-1, 4),
+            'root_centres_F3': root[:, :3, 3],
+            'root_rest_3': resting[0, :3, 3],
+            'rest_quaternions_P4': _quaternions(T_part[:, :3, :3]),
+            'rest_centres_P3': T_part[:, :3, 3],
+            'log_radii_P3': np.log(motion.radii_P3),
+            'first_log_radii_P3': np.log(motion.radii_P3),
+            'means_P3': motion.colours_P3,
+            'textures_P33': np.zeros((motion.parts, 3, 3)),
+            'light_3': np.zeros(3),
+        }
+        return cls(
+            hierarchy,
+            {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()},
+        )
+
+    @property
+    def joints(self) -> int:
+        """Number of joints J."""
+        return len(self.hierarchy.parents)
+
+    @property
+    def radii_P3(self) -> torch.Tensor:
+        """Semi-axes."""
+        return self.log_radii_P3.exp()
+
+    @property
+    def unit_axes_J3(self) -> torch.Tensor:
+        """Directions of the joints at rest."""
+        return nn.functional.normalize(self.axes_J3, dim=-1)
+
+    def appearance(self) -> Appearance:
+        """Return the colours."""
+        return Appearance(self.means_P3, self.textures_P33, self.light_3)
+
+    def poses(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rotations (B, P, 3, 3) and centres (B, P, 3) in some frames."""
+        R_BJ, t_BJ = self._carried(frames_B)
+        # The root's motion comes last, which is where the index of ROOT leads.
+        R, t = R_BJ[:, self.hierarchy.joint_of_part], t_BJ[:, self.hierarchy.joint_of_part]
+        return R @ _rotations(self.rest_quaternions_P4), _placed(R, self.rest_centres_P3) + t
+
+    def _carried(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what all joints from the root to each do to the scene at rest."""
+        angles = self.positions_FJ[frames_B][..., None]
+        slides = torch.tensor(self.hierarchy.prismatic, device=angles.device)[:, None]
+        axes = self.unit_axes_J3
+        R = roma.rotvec_to_rotmat(torch.where(slides, torch.zeros_like(angles), angles) * axes)
+        t = torch.where(slides, angles * axes, self.points_J3 - _placed(R, self.points_J3))
+        root = self._root(frames_B)
+        found_R, found_t = [], []
+        for joint, parent in enumerate(self.hierarchy.parents):
+            R_above, t_above = root if parent == ROOT else (found_R[parent], found_t[parent])
+            found_R.append(R_above @ R[:, joint])
+            found_t.append(_placed(R_above, t[:, joint]) + t_above)
+        return torch.stack([*found_R, root[0]], dim=1), torch.stack([*found_t, root[1]], dim=1)
+
+    def _root(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(self.root_centres_F3) == 0:
+            eye = torch.eye(3, device=frames_B.device).expand(len(frames_B), 3, 3)
+            return eye, torch.zeros(len(frames_B), 3, device=frames_B.device)
+        R = _rotations(self.root_quaternions_F4[frames_B])
+        return R, self.root_centres_F3[frames_B] - _placed(R, self.root_rest_3)
+
+    def shape_losses(self) -> torch.Tensor:
+        """Return how far sizes are from the first ones, and colours from being colours."""
+        growth = (self.log_radii_P3 - self.first_log_radii_P3).square().mean()
+        excess = (self.means_P3 - self.means_P3.clamp(0.0, 1.0)).square().sum(dim=1).mean()
+        return GROWTH_WEIGHT * growth + excess
+
+    def jerks(self) -> torch.Tensor:
+        """Return the squared second differences of the positions, summed, a joint on average."""
+        second = self.positions_FJ[2:] - 2 * self.positions_FJ[1:-1] + self.positions_FJ[:-2]
+        return second.square().sum() / max(1, self.joints)
+
+    def skewness(self) -> torch.Tensor:
+        """Return how far joints in a row are from parallel and from square: sin^2(2 a) / 4 each.
+
+        A slender body turns about itself unseen, so that images alone leave it open how much of a
+        turn is whose.  Most things that are made have axes that are parallel or square.
+        """
+        pairs = [
+            (joint, parent)
+            for joint, parent in enumerate(self.hierarchy.parents)
+            if parent != ROOT
+        ]
+        if not pairs:
+            return self.axes_J3.sum() * 0.0
+        below, above = (list(side) for side in zip(*pairs, strict=True))
+        cosines = (self.unit_axes_J3[below] * self.unit_axes_J3[above]).sum(dim=-1).square()
+        return (cosines * (1.0 - cosines)).sum()
+
+    @torch.no_grad()
+    def without(self, joint: int) -> 'SkeletonTracks':
+        """Return the tracks with a joint frozen in the middle of its positions."""
+        values = {name: getattr(self, name) for name in (*_PARAMETERS, *_BUFFERS)}
+        middle = self.positions_FJ[:, joint].median()
+        axis, point = self.unit_axes_J3[joint], self.points_J3[joint]
+        if self.hierarchy.prismatic[joint]:
+            R, t = torch.eye(3, device=axis.device), middle * axis
+        else:
+            R = roma.rotvec_to_rotmat(middle * axis)
+            t = point - R @ point
+        below = torch.tensor(self.hierarchy.carried_by(joint), device=axis.device)
+        parts = torch.cat([below, below.new_zeros(1)])[list(self.hierarchy.joint_of_part)]
+        turned = R @ _rotations(self.rest_quaternions_P4)
+        values['axes_J3'] = torch.where(below[:, None], self.axes_J3 @ R.T, self.axes_J3)
+        values['points_J3'] = torch.where(below[:, None], self.points_J3 @ R.T + t, self.points_J3)
+        values['rest_quaternions_P4'] = torch.where(
+            parts[:, None], roma.rotmat_to_unitquat(turned), self.rest_quaternions_P4
+        )
+        values['rest_centres_P3'] = torch.where(
+            parts[:, None], self.rest_centres_P3 @ R.T + t, self.rest_centres_P3
+        )
+        kept = [index for index in range(self.joints) if index != joint]
+        values['axes_J3'], values['points_J3'] = values['axes_J3'][kept], values['points_J3'][kept]
+        values['positions_FJ'] = self.positions_FJ[:, kept]
+        return SkeletonTracks(self.hierarchy.without(joint), values)
+
+    @torch.no_grad()
+    def rehung(self, joint: int, parent: int) -> 'SkeletonTracks':
+        """Return the tracks with a joint that turns on another one that it does not carry.
+
+        Its line and positions are those that come nearest to how both moved against each other:
+        the main direction of the rotation vectors, and the point that stays in place.
+        """
+        R, t = self._carried(torch.arange(len(self.positions_FJ), device=self.axes_J3.device))
+        R_above = R[:, parent].transpose(-1, -2)
+        R_between = R_above @ R[:, joint]
+        t_between = _placed(R_above, t[:, joint] - t[:, parent])
+        turns = roma.rotmat_to_rotvec(R_between)
+        axis = torch.linalg.eigh(turns.mT @ turns).eigenvectors[:, -1]
+        eye = torch.eye(3, device=axis.device)
+        moved = eye - R_between
+        normal = (moved.mT @ moved).mean(dim=0) + POINT_PULL * eye
+        right = _placed(moved.mT, t_between).mean(dim=0) + POINT_PULL * self.points_J3[joint]
+        values = {name: getattr(self, name) for name in (*_PARAMETERS, *_BUFFERS)}
+        hierarchy, order = self.hierarchy.rehung(joint, parent)
+        for name in ('axes_J3', 'points_J3', 'positions_FJ'):
+            values[name] = values[name].clone()
+        values['axes_J3'][joint] = axis
+        values['points_J3'][joint] = torch.linalg.solve(normal, right)
+        values['positions_FJ'][:, joint] = turns @ axis
+        values['axes_J3'], values['points_J3'] = (
+            values['axes_J3'][order],
+            values['points_J3'][order],
+        )
+        values['positions_FJ'] = values['positions_FJ'][:, order]
+        return SkeletonTracks(hierarchy, values)
+
+    def shaped_as(self, hierarchy: Hierarchy) -> 'SkeletonTracks':
+        """Return tracks of other joints over the same frames and parts, to load values into."""
+        joints = len(hierarchy.parents)
+        values = {name: getattr(self, name) for name in (*_PARAMETERS, *_BUFFERS)}
+        for name in ('axes_J3', 'points_J3'):
+            values[name] = values[name].new_ones(joints, 3)
+        values['positions_FJ'] = self.positions_FJ.new_zeros(len(self.positions_FJ), joints)
+        return SkeletonTracks(hierarchy, values)
+
+    @torch.no_grad()
+    def tree(self) -> Tree:
+        """Return joints, positions and parts as a tree; its links are parallel at rest."""
+        axes = self.unit_axes_J3.double().cpu().numpy()
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        positions = self.positions_FJ.double().cpu().numpy()
+        frames, joints = positions.shape
+        root_rest = self.root_rest_3.double().cpu().numpy()
+        origins = np.concatenate([root_rest[None], self.points_J3.double().cpu().numpy()])
+        parents = (-1, *(parent + 1 for parent in self.hierarchy.parents))
+        T_parent_joint = np.tile(np.eye(4), (joints + 1, 1, 1))
+        for link, parent in enumerate(parents[1:], start=1):
+            T_parent_joint[link, :3, 3] = origins[link] - origins[parent]
+        link_of_part = np.array(self.hierarchy.joint_of_part) + 1
+        T_link_part = np.tile(np.eye(4), (len(link_of_part), 1, 1))
+        T_link_part[:, :3, :3] = _as_numpy_rotations(self.rest_quaternions_P4)
+        rest = self.rest_centres_P3.double().cpu().numpy()
+        T_link_part[:, :3, 3] = rest - origins[link_of_part]
+        T_root = np.tile(np.eye(4), (frames, 1, 1))
+        T_root[:, :3, 3] = root_rest
+        moves = len(self.root_centres_F3) > 0
+        if moves:
+            T_root[:, :3, :3] = _as_numpy_rotations(self.root_quaternions_F4)
+            T_root[:, :3, 3] = self.root_centres_F3.double().cpu().numpy()
+        return Tree(
+            parents,
+            np.array([False, *self.hierarchy.prismatic]),
+            T_parent_joint,
+            np.concatenate([[[0.0, 0.0, 1.0]], axes]),
+            np.concatenate([np.zeros((frames, 1)), positions], axis=1),
+            T_root,
+            moves,
+            link_of_part,
+            T_link_part,
+        )
+
+
+def _at_rest(tree: Tree, positions_L: np.ndarray) -> np.ndarray:
+    """Return T_scene_link (L, 4, 4) at positions, with the root as in the first frame."""
+    once = replace(
+        tree, positions_FL=positions_L[None], T_scene_root_F44=tree.T_scene_root_F44[:1]
+    )
+    return once.poses()[0][0]
+
+
+def _quaternions(R_N33: np.ndarray) -> np.ndarray:
+    return roma.rotmat_to_unitquat(torch.tensor(R_N33.copy())).numpy()
+
+
+def _rotations(quaternions_N4: torch.Tensor) -> torch.Tensor:
+    return roma.unitquat_to_rotmat(nn.functional.normalize(quaternions_N4, dim=-1))
+
+
+def _as_numpy_rotations(quaternions_N4: torch.Tensor) -> np.ndarray:
+    return _rotations(quaternions_N4.double()).cpu().numpy()
+
+
+def _placed(R: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    return (R @ vectors[..., None])[..., 0]

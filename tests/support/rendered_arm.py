@@ -1,0 +1,93 @@
+"""An arm of ellipsoids and exact pictures of it, drawn as the fitting draws."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from posefield.articulation.ellipsoid_rendering import ellipses_of, monomials, render_ellipses
+from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.parts import PartMotion
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.tree_fitting import Tree
+from posefield.data.camera_hemisphere import hemisphere_directions
+from posefield.geometry.camera import Camera
+from posefield.geometry.rays import camera_rays, pixel_grid
+from support.multiviews import looking_at
+
+FRAMES = 16
+SIZE = 40
+AXES = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+COLOURS = np.array(
+    [[0.5, 0.5, 0.5], [0.9, 0.2, 0.2], [0.2, 0.8, 0.2], [0.2, 0.3, 0.9], [0.9, 0.8, 0.1]]
+)
+
+
+def arm_tree() -> Tree:
+    """base, then three links in a row with two parts on the second; axes square to each other."""
+    time = np.linspace(0.0, 1.0, FRAMES)
+    positions = [
+        np.zeros(FRAMES),
+        0.9 * np.sin(5.0 * time),
+        0.7 * np.sin(8.0 * time + 1.0),
+        0.8 * np.sin(6.0 * time + 2.0),
+    ]
+    origins = np.array([[0.0, 0, 0], [0, 0, 0.1], [0.2, 0, 0.2], [0.3, 0, 0]])
+    T_parent_joint = np.tile(np.eye(4), (4, 1, 1))
+    T_parent_joint[:, :3, 3] = origins
+    centres = np.array([[0, 0, -0.1], [0.1, 0, 0.1], [0.1, 0, 0], [0.2, 0, 0.05], [0.15, 0, 0.1]])
+    T_link_part = np.tile(np.eye(4), (5, 1, 1))
+    T_link_part[:, :3, 3] = centres
+    return Tree(
+        (-1, 0, 1, 2),
+        np.zeros(4, dtype=bool),
+        T_parent_joint,
+        np.concatenate([[[0.0, 0.0, 1.0]], AXES]),
+        np.stack(positions, axis=1),
+        np.tile(np.eye(4), (FRAMES, 1, 1)),
+        False,
+        np.array([0, 1, 2, 2, 3]),
+        T_link_part,
+    )
+
+
+def arm_motion(tree: Tree) -> PartMotion:
+    """The parts as a tree moves them."""
+    poses = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
+    radii = np.array([[0.2, 0.2, 0.1], [0.16, 0.08, 0.1], [0.12, 0.06, 0.08]])
+    radii = np.concatenate([radii, [[0.1, 0.05, 0.07], [0.07, 0.05, 0.14]]])
+    return PartMotion(radii, poses, COLOURS, (), tuple(range(FRAMES)))
+
+
+def arm_pictures(tree: Tree) -> FittingPixels:
+    """Pictures of the arm from five sides."""
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    camera = Camera(SIZE, SIZE, 1.6 * SIZE, 1.6 * SIZE, (SIZE - 1) / 2, (SIZE - 1) / 2)
+    middle = np.array([0.2, 0.0, 0.1])
+    T_scene_cam = np.stack(
+        [looking_at(middle + 2.2 * way, middle) for way in hemisphere_directions(5, 0)]
+    )
+    rays = camera_rays(camera, pixel_grid(SIZE, SIZE))[:, :2]
+    images = np.empty((5, FRAMES, SIZE, SIZE, 3), dtype=np.float32)
+    masks = np.empty((5, FRAMES, SIZE, SIZE), dtype=np.uint8)
+    frames = torch.arange(FRAMES)
+    with torch.no_grad():
+        R, t = tracks.poses(frames)
+        for view in range(5):
+            T = torch.tensor(T_scene_cam[view], dtype=torch.float32).expand(FRAMES, 4, 4)
+            ellipses = ellipses_of(R, t, tracks.radii_P3, tracks.appearance(), T)
+            pixels = monomials(rays.float().expand(FRAMES, -1, 2))
+            opaqueness, colours, _ = render_ellipses(ellipses, pixels, 0.3 / SIZE / 1.6, 0.01)
+            cover = -torch.expm1(-opaqueness)[:, None]
+            drawn = (cover * colours + 1.0 - cover).clamp(0.0, 1.0)
+            images[view] = drawn.transpose(1, 2).reshape(FRAMES, SIZE, SIZE, 3).numpy()
+            masks[view] = (cover.reshape(FRAMES, SIZE, SIZE) > 0.5).numpy()
+    rays_VN2 = rays.float().expand(5, -1, 2).contiguous()
+    return FittingPixels(images, masks, rays_VN2, T_scene_cam, 1.0)
+
+
+def with_axes_turned(tree: Tree, angle: float, generator: np.random.Generator) -> Tree:
+    """Return the tree with every axis turned by an angle to a random side."""
+    sides = np.cross(tree.axes_L3, generator.normal(size=tree.axes_L3.shape))
+    sides /= np.linalg.norm(sides, axis=1, keepdims=True)
+    return replace(tree, axes_L3=np.cos(angle) * tree.axes_L3 + np.sin(angle) * sides)

@@ -1,0 +1,246 @@
+"""Joints fitted to images: what hangs on what, where the axes are, and which joints there are."""
+
+from dataclasses import replace
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from posefield.articulation.skeleton_fitting import SkeletonFittingConfig, fit_skeleton
+from posefield.articulation.skeleton_search import (
+    SkeletonSearch,
+    SkeletonSearchConfig,
+    other_parents,
+)
+from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
+from posefield.articulation.skeleton_tracks import ROOT, Hierarchy, SkeletonTracks
+from posefield.articulation.structure import propose_tree
+from posefield.articulation.tree_fitting import Tree
+from posefield.errors import LearningInterrupted
+from support.moving_chains import make_chain
+from support.rendered_arm import (
+    AXES,
+    FRAMES,
+    arm_motion,
+    arm_pictures,
+    arm_tree,
+    with_axes_turned,
+)
+
+FEW = SkeletonLossConfig(counts=(16, 16, 24, 8), images=10)
+ALL = torch.arange(FRAMES)
+
+
+@pytest.fixture(scope='module')
+def pixels():
+    return arm_pictures(arm_tree())
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def part_poses(tree: Tree) -> np.ndarray:
+    return tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
+
+
+def assert_same_poses(tracks: SkeletonTracks, expected_FP44: np.ndarray) -> None:
+    with torch.no_grad():
+        R, t = tracks.poses(torch.arange(len(expected_FP44)))
+    np.testing.assert_allclose(R.numpy(), expected_FP44[..., :3, :3], atol=2e-5)
+    np.testing.assert_allclose(t.numpy(), expected_FP44[..., :3, 3], atol=2e-5)
+
+
+def axis_errors_deg(tree: Tree) -> np.ndarray:
+    """Return the angles between the axes of three joints in a row and the true ones at rest."""
+    resting = replace(
+        tree,
+        positions_FL=np.zeros((1, len(tree.parents))),
+        T_scene_root_F44=tree.T_scene_root_F44[:1],
+    ).poses()[0][0]
+    found = np.einsum('lij,lj->li', resting[1:, :3, :3], tree.axes_L3[1:])
+    true = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree())).unit_axes_J3
+    cosines = np.abs((found * true.detach().numpy()).sum(axis=1))
+    return np.degrees(np.arccos(np.clip(cosines, 0.0, 1.0)))
+
+
+def with_a_joint_too_many() -> Tree:
+    """The arm with one part of the second link on a joint of its own that hardly moves."""
+    tree = arm_tree()
+    jitter = 0.03 * np.random.default_rng(0).normal(size=(FRAMES, 1))
+    T_joint = tree.T_link_part_P44[3:4].copy()
+    T_link_part = tree.T_link_part_P44.copy()
+    T_link_part[3] = np.eye(4)
+    return replace(
+        tree,
+        parents=(*tree.parents, 2),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=np.concatenate([tree.T_parent_joint_L44, T_joint]),
+        axes_L3=np.concatenate([tree.axes_L3, [[1.0, 0.0, 0.0]]]),
+        positions_FL=np.concatenate([tree.positions_FL, jitter], axis=1),
+        link_of_part=np.array([0, 1, 2, 4, 3]),
+        T_link_part_P44=T_link_part,
+    )
+
+
+def test_tracks_move_parts_as_the_tree_they_were_made_of():
+    chain = make_chain(
+        [
+            ('revolute', 'base', 'upper', (0, 0, 0.2), (0, 0, 1)),
+            ('prismatic', 'upper', 'slide', (0.3, 0, 0), (1, 0, 0.5)),
+            ('revolute', 'base', 'arm', (0, 0.3, 0), (0, 1, 1)),
+        ],
+        [
+            ('base', (0, 0, 0), (0.2, 0.1, 0.15)),
+            ('upper', (0.1, 0, 0), (0.15, 0.05, 0.1)),
+            ('slide', (0, 0, 0), (0.1, 0.07, 0.05)),
+            ('arm', (0, 0.1, 0), (0.1, 0.05, 0.07)),
+        ],
+    )
+    tree = propose_tree(chain.motion).tree
+    assert tree.prismatic_L.any() and not tree.root_moves
+    tracks = SkeletonTracks.from_tree(tree, chain.motion)
+    assert_same_poses(tracks, part_poses(tree))
+    np.testing.assert_allclose(part_poses(tracks.tree()), part_poses(tree), atol=2e-5)
+
+
+def test_a_root_that_moves_carries_all():
+    tree = arm_tree()
+    moving = np.stack([np.eye(4)] * FRAMES)
+    angles = np.linspace(0.0, 1.0, FRAMES)
+    moving[:, 0, 0] = moving[:, 1, 1] = np.cos(angles)
+    moving[:, 1, 0], moving[:, 0, 1] = np.sin(angles), -np.sin(angles)
+    moving[:, 0, 3], moving[:, 2, 3] = angles, 0.3
+    tree = replace(tree, T_scene_root_F44=moving, root_moves=True)
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    assert_same_poses(tracks, part_poses(tree))
+    np.testing.assert_allclose(part_poses(tracks.tree()), part_poses(tree), atol=2e-5)
+
+
+@pytest.mark.parametrize('joint', range(3))
+def test_a_frozen_joint_stays_in_the_middle_and_the_rest_as_it_was(joint):
+    tree = arm_tree()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    with torch.no_grad():
+        tracks.positions_FJ[:, joint] = 0.3
+    with torch.no_grad():
+        R, t = tracks.poses(ALL)
+    frozen = tracks.without(joint)
+    assert frozen.joints == 2
+    expected = np.tile(np.eye(4), (*R.shape[:2], 1, 1))
+    expected[..., :3, :3], expected[..., :3, 3] = R.numpy(), t.numpy()
+    assert_same_poses(frozen, expected)
+
+
+def test_a_joint_hung_where_it_was_finds_its_line_again():
+    tree = arm_tree()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    again = tracks.rehung(2, 1)
+    assert again.hierarchy == tracks.hierarchy
+    cosine = (again.unit_axes_J3[2] * tracks.unit_axes_J3[2]).sum().detach()
+    assert abs(float(cosine)) > 0.9999
+    assert_same_poses(again, part_poses(tree))
+
+
+def test_a_hierarchy_is_put_in_order_when_a_joint_goes_to_a_later_one():
+    row = Hierarchy((ROOT, ROOT, 0), (False, True, False), (ROOT, 0, 1, 2))
+    moved, order = row.rehung(0, 1)
+    assert order == [1, 0, 2]
+    assert moved == Hierarchy((ROOT, 0, 1), (True, False, False), (ROOT, 1, 0, 2))
+    assert row.without(0) == Hierarchy((ROOT, ROOT), (True, False), (ROOT, ROOT, 0, 1))
+    assert Hierarchy.from_dict(row.to_dict()) == row
+
+
+def test_axes_that_are_square_or_parallel_are_not_skew():
+    tree = arm_tree()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    square = float(tracks.skewness().detach())
+    with torch.no_grad():
+        tracks.axes_J3[1] = tracks.axes_J3[0] + tracks.axes_J3[1]
+    skew = float(tracks.skewness().detach())
+    with torch.no_grad():
+        tracks.axes_J3[:] = tracks.axes_J3[0].clone()
+    assert square < 0.02 and float(tracks.skewness().detach()) < 1e-6
+    assert skew > 0.2
+
+
+@pytest.mark.parametrize(('square_weight', 'bound_deg'), [(0.0, 8.0), (0.1, 5.0)])
+def test_axes_are_found_in_images(pixels, square_weight, bound_deg):
+    """The arm is slender and of plain colours: images alone leave some of each turn open."""
+    turned = with_axes_turned(arm_tree(), np.radians(15.0), np.random.default_rng(1))
+    assert axis_errors_deg(turned).min() > 14.0
+    stage = SkeletonStage('joints', SkeletonTracks.from_tree(turned, arm_motion(arm_tree())),
+                          pixels, replace(FEW, square_weight=square_weight))  # fmt: skip
+    optimizer = stage.make_optimizer(stage.parameter_groups())
+    generator = seeded()
+    for step in range(250):
+        stage.on_interval(step / 250)
+        loss = stage.step(step, generator)['loss']
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert axis_errors_deg(stage.tracks.tree()).max() < bound_deg
+
+
+def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
+    tree = with_a_joint_too_many()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    config = SkeletonSearchConfig(frozen_steps=20, rehung_steps=20, rounds=1)
+    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
+    """The third joint hangs on the first link, which cannot move it as the second does."""
+    tree = arm_tree()
+    wrong = SkeletonTracks.from_tree(tree, arm_motion(tree)).rehung(2, 0)
+    assert (2, 1) in other_parents(wrong)
+    config = SkeletonSearchConfig(frozen_steps=20, rehung_steps=60)
+    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(wrong)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert probe(found, pixels, FEW) < probe(wrong, pixels, FEW)
+
+
+def test_a_search_without_time_changes_nothing(pixels):
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    found = SkeletonSearch(pixels, FEW, SkeletonSearchConfig(), lambda: False).run(tracks)
+    assert found.hierarchy == tracks.hierarchy
+
+
+def test_the_fitted_motion_is_that_of_the_tree(pixels):
+    config = SkeletonFittingConfig(FEW, SkeletonSearchConfig(frozen_steps=5, rehung_steps=8))
+    tree, motion = fit_skeleton(
+        with_a_joint_too_many(), arm_motion(arm_tree()), pixels, config,
+        generator=seeded(), steps=20,
+    )  # fmt: skip
+    np.testing.assert_allclose(motion.T_scene_part_FP44, part_poses(tree), atol=1e-9)
+    assert motion.frames_F == tuple(range(FRAMES))
+
+
+def test_a_search_that_is_stopped_says_so(pixels):
+    stop = threading.Event()
+
+    class StopsLater:
+        """Sets the event when joints begin to be chosen."""
+
+        def start(self, stage, total_fraction_known):
+            if stage == 'choosing joints':
+                stop.set()
+
+        def update(self, stage, fraction, metrics, seconds_left):
+            pass
+
+        def close(self):
+            pass
+
+    with pytest.raises(LearningInterrupted, match='choosing joints'):
+        fit_skeleton(
+            arm_tree(), arm_motion(arm_tree()), pixels, SkeletonFittingConfig(FEW),
+            generator=seeded(), steps=5, progress=StopsLater(), stop=stop,
+        )  # fmt: skip
+
+
+def test_axes_of_the_made_up_arm_are_square():
+    np.testing.assert_allclose(AXES @ AXES.T, np.eye(3))
