@@ -1,6 +1,6 @@
 """Joints that wander: each goes to a random goal, and when it is there to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 
 import numpy as np
@@ -9,11 +9,9 @@ from posefield.data.simulated_robot import RobotJoint
 from posefield.errors import DataError
 
 # A goal is at least this share of the range away, so that every joint moves visibly.
-LEAST_STEP = 0.25
-# A joint chooses its top speed anew for every goal, from this share of what is allowed.
-LEAST_SPEED = 0.5
-# Joints speed up and slow down on a cubic; in its middle it is this much faster than on average.
-PEAK_SPEED = 1.5
+LEAST_STEP = 0.1
+# Joints speed up to their top speed in this time, and slow down in it before a goal.
+RAMP_S = 0.25
 
 
 def random_motion(
@@ -23,7 +21,7 @@ def random_motion(
     max_joint_speed: float,
     seed: int,
 ) -> np.ndarray:
-    """Return positions (F, J) of joints that reach random goals, each at its own pace.
+    """Return positions (F, J) of joints that go to random goals at full speed, each on its own.
 
     A joint keeps to its limits and moves within `motion_range`.  Every joint has random numbers of
     its own, so that its motion depends on nothing but the seed and its index.
@@ -76,10 +74,28 @@ def _wander(
         goal = lower + span * generator.uniform()
         if abs(goal - position) < LEAST_STEP * span:
             continue
-        top_speed = speed * generator.uniform(LEAST_SPEED, 1.0)
-        end = begin + PEAK_SPEED * abs(goal - position) / top_speed
-        reached = int(np.searchsorted(times_F, end))
-        share = (times_F[done:reached] - begin) / (end - begin)
-        positions_F[done:reached] = position + (goal - position) * share**2 * (3.0 - 2.0 * share)
-        position, begin, done = goal, end, reached
+        lasts, travel = _travel(abs(goal - position), speed)
+        reached = int(np.searchsorted(times_F, begin + lasts))
+        signed = math.copysign(1.0, goal - position)
+        positions_F[done:reached] = position + signed * travel(times_F[done:reached] - begin)
+        position, begin, done = goal, begin + lasts, reached
     return positions_F
+
+
+def _travel(distance: float, top_speed: float) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
+    """Return how long a joint takes from rest to rest, and how far it is after some time.
+
+    It accelerates, keeps its top speed and brakes; a short way is over before top speed.
+    """
+    acceleration = top_speed / RAMP_S
+    ramp = min(RAMP_S, math.sqrt(distance / acceleration))
+    cruise = distance / (acceleration * ramp) - ramp
+    lasts = cruise + 2.0 * ramp
+
+    def travelled(times: np.ndarray) -> np.ndarray:
+        speeding, braking = np.minimum(times, ramp), np.maximum(times - ramp - cruise, 0.0)
+        cruising = np.clip(times - ramp, 0.0, cruise)
+        slowed = ramp * braking - 0.5 * braking**2
+        return acceleration * (0.5 * speeding**2 + ramp * cruising + slowed)
+
+    return lasts, travelled
