@@ -66,6 +66,7 @@ class CaptureNode(Node):
         self.is_done = False
         self._failure: str | None = None
         self._has_begun = False
+        self._unused_before: dict[str, int] = {}
         self._last_set: tuple[RigSet, float] | None = None
         self._retry_s = self._progress_s = 0.0
         self._warnings = ThrottledWarnings(self.get_logger())
@@ -181,6 +182,7 @@ class CaptureNode(Node):
         finally:
             self.state = IDLE
         self._session = CaptureSession(recorder, self._worker, path, self._on_failure)
+        self._unused_before = self._unused()
         self._failure, self._has_begun = None, True
         self._progress_s = time.monotonic()
         self.state = RECORDING
@@ -257,10 +259,20 @@ class CaptureNode(Node):
             return f'Recorded nothing in {session.seconds:.1f} s: no set of images came.'
         dropped = f', {session.dropped} dropped' if session.dropped else ''
         sets = session.recorder.sets
+        unused = {
+            name: count - self._unused_before[name] for name, count in self._unused().items()
+        }
+        texts = [f'{count} of {name}' for name, count in unused.items() if count > 0]
+        in_no_set = f' In no set were images: {", ".join(texts)}.' if texts else ''
         return (
             f'Recorded {sets} set{"s" if sets != 1 else ""} of images in '
-            f'{session.seconds:.1f} s{dropped} to {", ".join(map(str, bags))}.'
+            f'{session.seconds:.1f} s{dropped} to {", ".join(map(str, bags))}.{in_no_set}'
         )
+
+    def _unused(self) -> dict[str, int]:
+        """Return how many images of each camera were in no set so far."""
+        counters = self._rig.synchroniser.counters(time.monotonic())
+        return {name: of_camera.dropped for name, of_camera in counters.items()}
 
     async def _snapshot(self) -> str:
         if self._last_set is None or (

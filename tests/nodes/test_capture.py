@@ -192,8 +192,10 @@ def test_a_camera_that_stops_is_named_and_the_others_are_recorded(graph, tmp_pat
     studio.play(2.0, names=NAMES[:2])
     assert graph.logged('WARN', 'Lost camera top', timeout_s=0.1)
     assert graph.logged('INFO', 'Hz, top lost', timeout_s=0.1)
+    studio.rig.send(studio.at_s, names=['left'])
+    studio.at_s += 0.05
     studio.play(0.5)
-    studio.stop()
+    assert 'In no set were images: 1 of left.' in studio.stop()
     (bag,) = studio.bags()
     counts = Counter(topic for topic, _ in read(bag))
     assert counts['/left/image_raw'] == counts['/right/image_raw'] == 60
