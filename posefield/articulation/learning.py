@@ -14,7 +14,7 @@ from posefield.articulation.paper_images import ImageBatchSource
 from posefield.articulation.paper_training import train_paper
 from posefield.articulation.part_fitting import fit_parts
 from posefield.articulation.parts import PartMotion
-from posefield.articulation.presets import FastPreset, PaperPreset, preset_named
+from posefield.articulation.presets import FastPreset, PaperPreset, preset_named, with_parts
 from posefield.articulation.skeleton_fitting import fit_skeleton
 from posefield.articulation.structure import (
     ProposedTree,
@@ -57,6 +57,7 @@ def learn_articulation(
     device: str = 'auto',
     minutes: float | None = None,
     steps: int | None = None,
+    parts: int | None = None,
     root_part: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -75,6 +76,7 @@ def learn_articulation(
         minutes: time to learn; the preset's by default.
         steps: of each stage, instead of a time; the same seed then gives the same model, however
             fast the machine is.
+        parts: ellipsoids, about three for every link of the thing; the preset's by default.
         root_part: whose link is to be the root; the one that moves least by default.
         seed: of everything random.
         resume: go on from the checkpoint of a stopped run.
@@ -89,7 +91,7 @@ def learn_articulation(
     """
     ensure_replaceable(out, MODEL_KIND)
     chosen = select_device(device)
-    settings = preset_named(preset, chosen.type)
+    settings = with_parts(preset_named(preset, chosen.type), parts)
     length = _length(settings, minutes, steps)
     store = CheckpointStore.beside(
         out,
@@ -99,6 +101,7 @@ def learn_articulation(
             'recording': str(multiview.root),
             'minutes': minutes,
             'steps': steps,
+            'parts': parts,
         },
     )
     run = LearningRun(seed, chosen, progress or QuietProgress(), stop or threading.Event(), store)

@@ -1,6 +1,6 @@
 """Sizes and budgets of articulated models: `cpu` for a laptop, `gpu`, and `paper`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from posefield.articulation.decoder import DecoderConfig
 from posefield.articulation.paper_stage import PaperConfig
@@ -39,8 +39,8 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    fitting_share: float = 0.48
-    skeleton_share: float = 0.2
+    fitting_share: float = 0.42
+    skeleton_share: float = 0.28
     surface_share: float = 0.22
     scene_radius: float = 1.0
 
@@ -94,3 +94,19 @@ def preset_named(name: str, device_type: str) -> FastPreset | PaperPreset:
             f'Unknown preset {name!r}, expected auto or one of {", ".join(PRESETS)}.'
         )
     return PRESETS[name]
+
+
+def with_parts(settings: FastPreset | PaperPreset, parts: int | None) -> FastPreset | PaperPreset:
+    """Return a preset with another number of parts; None leaves it as it is.
+
+    Raises:
+        LearningError: for fewer than 2.
+    """
+    if parts is None:
+        return settings
+    if isinstance(settings, PaperPreset):
+        if parts < 2:
+            raise LearningError(f'There must be at least 2 parts, found {parts}.')
+        model = replace(settings.learning.model, parts=parts)
+        return replace(settings, learning=replace(settings.learning, model=model))
+    return replace(settings, fitting=replace(settings.fitting, parts=parts))

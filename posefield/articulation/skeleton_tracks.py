@@ -196,13 +196,14 @@ class SkeletonTracks(nn.Module):
         axes = self.unit_axes_J3
         R = roma.rotvec_to_rotmat(torch.where(slides, torch.zeros_like(angles), angles) * axes)
         t = torch.where(slides, angles * axes, self.points_J3 - _placed(R, self.points_J3))
-        root = self._root(frames_B)
-        found_R, found_t = [], []
+        R_root, t_root = self._root(frames_B)
+        # One product a joint: the loop over joints is what takes the time.
+        root, moves = _homogeneous(R_root, t_root), _homogeneous(R, t).unbind(dim=1)
+        found = []
         for joint, parent in enumerate(self.hierarchy.parents):
-            R_above, t_above = root if parent == ROOT else (found_R[parent], found_t[parent])
-            found_R.append(R_above @ R[:, joint])
-            found_t.append(_placed(R_above, t[:, joint]) + t_above)
-        return torch.stack([*found_R, root[0]], dim=1), torch.stack([*found_t, root[1]], dim=1)
+            found.append((root if parent == ROOT else found[parent]) @ moves[joint])
+        T = torch.stack([*found, root], dim=1)
+        return T[..., :3, :3], T[..., :3, 3]
 
     def _root(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if len(self.root_centres_F3) == 0:
@@ -365,3 +366,9 @@ def _as_numpy_rotations(quaternions_N4: torch.Tensor) -> np.ndarray:
 
 def _placed(R: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     return (R @ vectors[..., None])[..., 0]
+
+
+def _homogeneous(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Return matrices (..., 4, 4) of rotations and translations."""
+    last = t.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*t.shape[:-1], 1, 4)
+    return torch.cat([torch.cat([R, t[..., None]], dim=-1), last], dim=-2)

@@ -31,6 +31,12 @@ def train(
         int | None,
         typer.Option('--steps', min=2, help='Learn each stage by steps instead of minutes.'),
     ] = None,
+    parts: Annotated[
+        int | None,
+        typer.Option(
+            '--parts', min=2, help="Ellipsoids, about three for every link; default: the preset's."
+        ),
+    ] = None,
     root_part: Annotated[
         int | None,
         typer.Option(
@@ -68,6 +74,7 @@ def train(
                 device=device,
                 minutes=minutes,
                 steps=steps,
+                parts=parts,
                 root_part=root_part,
                 seed=seed,
                 resume=resume,
