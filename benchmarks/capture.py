@@ -138,9 +138,13 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def growth_mb_per_minute(self) -> float:
-        """Return the slope of memory over the last three quarters of the samples."""
-        samples = np.array(self.memory_mb[len(self.memory_mb) // 4 :])
-        return float(np.polyfit(samples[:, 0], samples[:, 1], 1)[0] * 60.0)
+        """Return the growth between the medians of the second and the last quarter.
+
+        Sets that wait for the disk for a moment are no growth.
+        """
+        _, second, _, last = np.array_split(np.array(self.memory_mb), 4)
+        seconds, megabytes = np.median(last, axis=0) - np.median(second, axis=0)
+        return float(60.0 * megabytes / seconds)
 
 
 def spin_until(executor: SingleThreadedExecutor, done, timeout_s: float, what: str) -> None:
@@ -204,6 +208,7 @@ def record(options: argparse.Namespace, out: Path) -> tuple[Sent, Rig, dict[str,
             'capture_cpus': round(load, 3),
             'capture_memory_mb': round(max(memory for _, memory in process.memory_mb), 1),
             'capture_memory_growth_mb_per_minute': round(process.growth_mb_per_minute(), 2),
+            'capture_memory_each_second_mb': [round(memory) for _, memory in process.memory_mb],
         },
     )
 
