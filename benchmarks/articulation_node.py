@@ -216,6 +216,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> tuple[dict, list]:
         figures['description_s'] = describe(watcher)
         rig_arguments = ['-p', f'cameras:={CAMERAS}', '-p', f'size:={SIZE}']
         rig_arguments += ['-p', f'seed:={arguments.seed}', '-p', f'rate:={arguments.rate}']
+        rig_arguments += ['-p', f'max_joint_speed:={arguments.speed}']
         with node_process('simulated_rig', rig_arguments, environment, work / 'logs'):
             followed = follow(watcher, arguments.seconds)
             skeletons = followed.pop('skeletons')
@@ -260,6 +261,7 @@ def main() -> int:
     parser.add_argument('--steps', type=int, default=300, help='of each stage of learning')
     parser.add_argument('--seconds', type=float, default=30.0, help='of following')
     parser.add_argument('--rate', type=float, default=7.5, help='of the cameras, Hz')
+    parser.add_argument('--speed', type=float, default=0.5, help='of the joints, rad/s')
     parser.add_argument('--seed', type=int, default=1, help='of the motion that is followed')
     parser.add_argument('--json', type=Path, help='file of the result')
     arguments = parser.parse_args()
@@ -269,7 +271,12 @@ def main() -> int:
         print_missed(verdicts)
         path = write_results(
             'articulation_node',
-            {'figures': figures, 'verdicts': verdicts},
+            {
+                'speed': arguments.speed,
+                'camera_rate_hz': arguments.rate,
+                'figures': figures,
+                'verdicts': verdicts,
+            },
             path=arguments.json,
             private={'DATA': arguments.data, 'WORK': Path(folder)},
         )

@@ -270,7 +270,7 @@ class ArticulationNode(LifecycleNode):
         ):
             self.get_logger().info('Time jumped back; searching for the thing again.')
             follower.forget()
-        views = live_views(rig, found, self.parameters)
+        views = live_views(rig, found, self.parameters, self._warnings.tell)
         tracked = follower.follow(found.stamp_ns, views)
         if epoch is not self._epoch:
             return

@@ -40,9 +40,15 @@ SECONDS_A_MINUTE = 60.0
 class SetQueue:
     """Sets on their way from the executor to the thread that records them."""
 
-    def __init__(self, rig: RigInput, parameters: ArticulationParameters):
+    def __init__(
+        self,
+        rig: RigInput,
+        parameters: ArticulationParameters,
+        on_problem: Callable[[str], None],
+    ):
         self._rig = rig
         self._parameters = parameters
+        self._on_problem = on_problem
         self._sets: queue.Queue[RigSet] = queue.Queue(WAITING_SETS)
         self.dropped = 0
 
@@ -57,13 +63,13 @@ class SetQueue:
         """Wait for a set and return its stamp and what was seen; None where none came.
 
         Raises:
-            PosefieldError: for a set that cannot be used, as without TF.
+            InputError: naming the cameras whose TF is missing.
         """
         try:
             found = self._sets.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        views = live_views(self._rig, found, self._parameters)
+        views = live_views(self._rig, found, self._parameters, self._on_problem)
         return found.stamp_ns / NANOSECONDS, views
 
 
@@ -214,7 +220,7 @@ class LearnServer:
                     'Parameter cameras is empty, so there is nothing to record; name cameras or '
                     'give the goal a recording.'
                 )
-            waiting = self._queue = SetQueue(self._rig, self._parameters)
+            waiting = self._queue = SetQueue(self._rig, self._parameters, self._warnings.tell)
         progress = self._progress = make_progress(request)
         stop = self._stop
 
@@ -225,7 +231,7 @@ class LearnServer:
                 self._rules(),
                 progress,
                 stop,
-                lambda problem: self._warnings.warn(f'recording: {problem[:40]}', problem),
+                self._warnings.tell,
             )
 
         self._node.get_logger().info(f'Learning the model {request.model}.')

@@ -1,6 +1,6 @@
 """From synchronised sets of messages to what the library records and tracks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from posefield.articulation.tracking import TrackedPose
 from posefield.data.background import Background
 from posefield.data.background_files import read_backgrounds
 from posefield.data.live_recording import LiveView
+from posefield.errors import PosefieldError
 from posefield.nodes.articulation_parameters import ArticulationParameters
 from posefield.nodes.conversions import NANOSECONDS
 from posefield.nodes.images import rgb_from_message
@@ -23,22 +24,38 @@ def camera_name(name: str) -> str:
 
 
 def live_views(
-    rig: RigInput, found: RigSet, parameters: ArticulationParameters
+    rig: RigInput,
+    found: RigSet,
+    parameters: ArticulationParameters,
+    on_problem: Callable[[str], None],
 ) -> dict[str, LiveView]:
     """Return what the cameras of a set saw; for threads other than the executor's.
 
+    Args:
+        rig: that gave the set.
+        found: the set.
+        parameters: of the node.
+        on_problem: told of images and masks that cannot be decoded; their cameras are left out.
+
     Raises:
-        InputError: for an image that cannot be decoded, or naming the cameras whose TF is
-            missing.
-        DataError: for a mask that cannot be decoded.
+        InputError: naming the cameras whose TF is missing.
     """
     poses = rig.extrinsics(parameters.world_frame, found.stamp_ns, parameters.tf_timeout)
     views = {}
     for name, view in found.views.items():
-        mask_grey = None if view.mask is None else rgb_from_message(view.mask)[..., 0]
-        views[camera_name(name)] = LiveView(
-            rig.picture(name, view.message), mask_grey, view.camera, poses[name]
-        )
+        try:
+            picture = rig.picture(name, view.message)
+            mask_grey = None if view.mask is None else rgb_from_message(view.mask)[..., 0]
+        except PosefieldError as error:
+            on_problem(f'An image of camera {name} is left out: {error}')
+            continue
+        if mask_grey is not None and mask_grey.shape != picture.shape[:2]:
+            on_problem(
+                f'An image of camera {name} is left out: it is {picture.shape[1]}x'
+                f'{picture.shape[0]} but its mask is {mask_grey.shape[1]}x{mask_grey.shape[0]}.'
+            )
+            continue
+        views[camera_name(name)] = LiveView(picture, mask_grey, view.camera, poses[name])
     return views
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import Image
 
 from posefield.articulation.tracking import PoseTracker
 from posefield.data.background import Background
@@ -24,6 +25,7 @@ def follow(graph, tmp_path):
         rig = BallRig(graph, masks)
         rig.connect(with_tf)
         puppet.wait_for_tracker()
+        assert graph.spin_until(lambda: puppet.has_heard(with_tf), 20.0)
         return puppet, rig
 
     return start
@@ -101,6 +103,30 @@ def test_a_camera_that_stops_is_named_and_the_others_go_on(follow, graph):
     assert len(puppet.trackers[-1].calls[-1][0]) == 2
     assert rig.play_until(lambda: len(puppet.trackers[-1].calls[-1][0]) == 3, corner=40)
     assert rig.play_until(lambda: 'Camera camera_0 is back' in graph.log, corner=40)
+
+
+def test_images_that_cannot_be_decoded_leave_their_camera_out(follow, graph):
+    puppet, rig = follow()
+    publish = rig.images['camera_1'].publish
+
+    def publish_strange(message):
+        message.encoding = 'yuv777'
+        publish(message)
+
+    rig.images['camera_1'].publish = publish_strange
+    small = Image(height=4, width=4, step=4, encoding='mono8', data=bytes(16))
+    publish_mask = rig.masks['camera_2'].publish
+
+    def publish_small(message):
+        small.header = message.header
+        publish_mask(small)
+
+    rig.masks['camera_2'].publish = publish_small
+    rig.send(corner=40)
+    assert puppet.reaches(0.4)
+    assert len(puppet.trackers[-1].calls[0][0]) == 1
+    assert graph.logged('An image of camera camera_1 is left out', 'yuv777')
+    assert graph.logged('An image of camera camera_2 is left out', '32x32 but its mask is 4x4')
 
 
 def test_time_that_jumps_back_starts_the_search_again(follow, graph):

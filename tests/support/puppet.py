@@ -1,6 +1,6 @@
 """An articulation node with a model that nobody had to learn, and everything that it says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from visualization_msgs.msg import MarkerArray
 from posefield.articulation.tracking import TrackedPose
 from posefield.nodes.articulation import ArticulationNode
 from posefield.nodes.articulation_output import LATCHED_1
+from posefield.nodes.transform_buffer import TransformMissing
 from posefield.nodes.transforms import TF_QOS
 from posefield_msgs.msg import ArticulatedModel
 from support.ball_model import AS_RECORDED, ball_model
@@ -144,6 +145,19 @@ class Puppet:
         """Wait until sets are tracked and return what tracks."""
         assert self.graph.spin_until(lambda: self.subject.follows, 20.0)
         return self.trackers[-1]
+
+    def has_heard(self, names: Iterable[str]) -> bool:
+        """Whether the node knows the calibrations of its cameras, and where these stand."""
+        feeds = self.subject._rig.feeds
+        if any(feed.topic.info is None for feed in feeds.values()):
+            return False
+        try:
+            for name in names:
+                frame = feeds[name].topic.info.header.frame_id
+                self.subject._transforms.lookup('world', frame, 0)
+        except TransformMissing:
+            return False
+        return True
 
     @property
     def position(self) -> float | None:
