@@ -127,7 +127,7 @@ class Feed:
         self.rejected = 0
         self.rejection: str | None = None
         self.jumps_told = 0
-        self.is_lost = False
+        self.is_lost = self.was_seen = False
 
     @property
     def has_masks(self) -> bool:
@@ -354,14 +354,16 @@ class RigInput:
             self._watch_sets(name, now_s)
 
     def _watch_silence(self, feed: Feed, now_s: float) -> None:
-        was_lost = feed.is_lost
+        was_lost, was_seen = feed.is_lost, feed.was_seen
+        feed.was_seen = feed.message_s is not None
         feed.is_lost = self._silence_s(feed, now_s) >= self._parameters.lost_after
         if feed.is_lost and not was_lost:
             self._node.get_logger().warning(
                 f'Lost camera {feed.name}. {self._silence_text(feed, now_s)}.'
             )
         elif was_lost and not feed.is_lost:
-            self._node.get_logger().info(f'Camera {feed.name} is back.')
+            again = 'back' if was_seen else 'there'
+            self._node.get_logger().info(f'Camera {feed.name} is {again}.')
 
     def _silence_s(self, feed: Feed, now_s: float) -> float:
         return now_s - (self._begun_s if feed.message_s is None else feed.message_s)

@@ -158,6 +158,10 @@ def test_a_lost_camera_is_named_within_two_seconds_and_the_others_go_on(graph):
 def test_a_camera_nobody_publishes_is_lost(graph):
     Listener(graph, replace(PARAMETERS, cameras=('left',)))
     assert graph.logged('WARN', 'Lost camera left', '/left/image_raw', 'nobody publishes it')
+    rig = Rig(graph, ('left',))
+    rig.connect()
+    rig.send(0.0)
+    assert graph.logged('INFO', 'Camera left is there')
 
 
 def test_images_of_another_size_than_their_calibration_are_told_of(graph):
