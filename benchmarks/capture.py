@@ -52,6 +52,8 @@ IMPORTED_FRAMES = 20
 CHECKED_MESSAGES = 200
 # Growth of a process whose memory is flat: what indices of the bag and the allocator take.
 FLAT_MB_PER_MINUTE = 5.0
+# Sets that may wait at most: for the executor, for other cameras and for the disk.
+WAITING_SETS = 20 + 30 + 30
 PAGE = os.sysconf('SC_PAGE_SIZE')
 TICKS = os.sysconf('SC_CLK_TCK')
 
@@ -138,13 +140,19 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def growth_mb_per_minute(self) -> float:
-        """Return the growth between the medians of the second and the last quarter.
+        """Return the median of the slopes over stretches of ten seconds.
 
-        Sets that wait for the disk for a moment are no growth.
+        A stall of the machine lets images wait once, in space that is kept: a step, whose height
+        `rise_mb` tells, and not growth.
         """
-        _, second, _, last = np.array_split(np.array(self.memory_mb), 4)
-        seconds, megabytes = np.median(last, axis=0) - np.median(second, axis=0)
-        return float(60.0 * megabytes / seconds)
+        samples = np.array(self.memory_mb)
+        stretches = np.array_split(samples, max(1, len(samples) // 10))
+        return float(60.0 * np.median([np.polyfit(*part.T, 1)[0] for part in stretches]))
+
+    def rise_mb(self) -> float:
+        """Return how far memory was above its beginning at most."""
+        megabytes = [memory for _, memory in self.memory_mb]
+        return max(megabytes) - megabytes[0]
 
 
 def spin_until(executor: SingleThreadedExecutor, done, timeout_s: float, what: str) -> None:
@@ -208,6 +216,7 @@ def record(options: argparse.Namespace, out: Path) -> tuple[Sent, Rig, dict[str,
             'capture_cpus': round(load, 3),
             'capture_memory_mb': round(max(memory for _, memory in process.memory_mb), 1),
             'capture_memory_growth_mb_per_minute': round(process.growth_mb_per_minute(), 2),
+            'capture_memory_rise_mb': round(process.rise_mb(), 1),
             'capture_memory_each_second_mb': [round(memory) for _, memory in process.memory_mb],
         },
     )
@@ -304,8 +313,14 @@ def check_import(bag: Path, out: Path, rig: Rig) -> dict[str, Any]:
     }
 
 
-def judge(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what must hold."""
+def judge(figures: dict[str, Any], set_mb: float, seconds: float) -> list[dict[str, Any]]:
+    """Return what must hold.
+
+    Args:
+        figures: that were measured.
+        set_mb: size of the images of a set.
+        seconds: that were recorded.
+    """
     return [
         verdict('synchronised sets lost', figures['sets_lost'], at_most=0),
         verdict('largest skew, s', figures['largest_skew_s'], at_most=TOLERANCE_S),
@@ -320,6 +335,11 @@ def judge(figures: dict[str, Any]) -> list[dict[str, Any]]:
             'growth of memory, MB a minute',
             figures['capture_memory_growth_mb_per_minute'],
             at_most=FLAT_MB_PER_MINUTE,
+        ),
+        verdict(
+            'rise of memory, MB',
+            figures['capture_memory_rise_mb'],
+            at_most=WAITING_SETS * set_mb + FLAT_MB_PER_MINUTE * seconds / 60.0,
         ),
     ]
 
@@ -345,7 +365,8 @@ def main() -> int:
         figures |= check_import(bag, Path(folder, 'multiview'), rig)
         rig.destroy_node()
     figures['sent_late_ms_p95'] = round(float(np.percentile(sent.late_ms, 95)), 2)
-    verdicts = judge(figures)
+    width, height = options.size
+    verdicts = judge(figures, 3e-6 * width * height * options.cameras, options.seconds)
     document = {
         'cameras': options.cameras,
         'rate_hz': options.rate,
