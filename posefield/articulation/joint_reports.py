@@ -48,7 +48,7 @@ def report_joints(
     Args:
         built: the skeleton of the tree, in the same frames.
         tree: fitted.
-        evidence_L: see `FoundTree`.
+        evidence_L: of every joint, see `freezing_costs`.
         parts: every part as a body, as seen.
         radii_P3: of the parts.
     """

@@ -122,10 +122,11 @@ class _Budget:
         """
         if self._stop is not None and self._stop.is_set():
             raise LearningInterrupted(f'Learning was stopped in stage {self._name}.')
-        if self._seconds is None:
-            return True
         spent_s = time.monotonic() - self._begun_s
-        if self._progress is not None:
+        fraction, left_s = 0.0, None
+        if self._seconds is not None:
+            left_s = max(0.0, self._seconds - spent_s)
             fraction = min(1.0, spent_s / max(self._seconds, 1e-9))
-            self._progress.update(self._name, fraction, {}, max(0.0, self._seconds - spent_s))
-        return spent_s < self._seconds
+        if self._progress is not None:
+            self._progress.update(self._name, fraction, {}, left_s)
+        return fraction < 1.0

@@ -142,7 +142,7 @@ def propose_tree(motion: PartMotion, config: StructureConfig | None = None) -> P
     observed = _observed(motion, chosen, config.root_part)
     bodies, levels = merge(observed.parts)
     found = search_tree(observed, bodies)
-    return ProposedTree(_in_all_frames(found.fit, motion, chosen).tree, levels)
+    return ProposedTree(_in_all_frames(found, motion, chosen).tree, levels)
 
 
 def structure_of(proposed: ProposedTree, motion: PartMotion) -> Structure:

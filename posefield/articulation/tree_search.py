@@ -39,27 +39,14 @@ class Observed:
     root_part: int | None
 
 
-@dataclass(frozen=True)
-class FoundTree:
-    """A tree fitted to the poses.
-
-    Attributes:
-        fit: the tree.
-        evidence_L: of each joint, what freezing it would cost.
-    """
-
-    fit: TreeFit
-    evidence_L: np.ndarray
-
-
-def search_tree(observed: Observed, bodies: Bodies) -> FoundTree:
+def search_tree(observed: Observed, bodies: Bodies) -> TreeFit:
     """Return a tree of joints between bodies, fitted, without joints that explain only noise.
 
     What freezing joints puts together is seen better, so that the tree is then built anew.
     """
     found = _pruned(observed, _fitted(observed, bodies))
     for _ in range(ROUNDS - 1):
-        groups = _groups(found.fit.tree)
+        groups = _groups(found.tree)
         if len(groups) == len(bodies):
             break
         bodies = grouped(observed.parts, groups)
@@ -86,23 +73,22 @@ def _fitted(observed: Observed, bodies: Bodies) -> TreeFit:
     return fit_tree(tree, observed.T_scene_part_FP44, observed.lengths_P3)
 
 
-def _pruned(observed: Observed, fit: TreeFit) -> FoundTree:
+def _pruned(observed: Observed, fit: TreeFit) -> TreeFit:
     """Return the tree without the joints whose freezing costs too little, one after the other."""
     seen = observed.T_scene_part_FP44, observed.lengths_P3
     while True:
         costs = freezing_costs(fit, *seen)
         weakest = int(costs.argmin())
         if costs[weakest] >= LEAST_EVIDENCE:
-            return FoundTree(fit_tree(fit.tree, *seen), costs)
+            return fit_tree(fit.tree, *seen)
         fit = fit_tree(without_joint(fit.tree, weakest), *seen, REFIT_ITERATIONS)
 
 
-def _price(found: FoundTree, reference: FoundTree) -> float:
+def _price(found: TreeFit, reference: TreeFit) -> float:
     """Return misfit in units of the reference's noise, and freedom, a frame."""
-    parts = len(found.fit.tree.link_of_part)
+    parts = len(found.tree.link_of_part)
     return (
-        found.fit.misfit * parts / coordinate_noise(reference.fit)
-        + LEAST_EVIDENCE * found.fit.tree.freedoms
+        found.misfit * parts / coordinate_noise(reference) + LEAST_EVIDENCE * found.tree.freedoms
     )
 
 

@@ -7,6 +7,8 @@ from unittest import mock
 from posefield.articulation.decoder import DecoderConfig
 from posefield.articulation.part_fitting import PartFittingConfig
 from posefield.articulation.presets import PRESETS, FastPreset
+from posefield.articulation.skeleton_fitting import SkeletonFittingConfig
+from posefield.articulation.skeleton_search import SkeletonSearchConfig
 from posefield.articulation.surface import SurfaceConfig
 from posefield.articulation.surface_stage import SurfaceStageConfig
 
@@ -14,6 +16,9 @@ PRESET = 'tiny'
 TINY = FastPreset(
     minutes=0.1,
     fitting=PartFittingConfig(parts=4, restarts=1, neighbours=2),
+    skeleton=SkeletonFittingConfig(
+        search=SkeletonSearchConfig(frozen_steps=4, rehung_steps=8, rounds=1)
+    ),
     surface=SurfaceConfig(
         DecoderConfig(octaves=2, width=16, depth=2, largest_residual=0.06),
         union_sharpness=80.0,

@@ -50,18 +50,35 @@ def test_a_model_of_the_training_frames_is_saved_and_nothing_else_is_left(record
     assert np.linalg.norm(centres, axis=-1).max() < 1.2
 
 
-def test_the_same_seed_gives_the_same_model_whatever_root_is_chosen(recording, learned, tmp_path):
+def test_the_same_seed_gives_the_same_model(recording, learned, tmp_path):
+    first, again = ArticulatedModel.load(learned), learn(recording, tmp_path / 'balls')
+    np.testing.assert_array_equal(again.motion.radii_P3, first.motion.radii_P3)
+    np.testing.assert_array_equal(again.motion.T_scene_part_FP44, first.motion.T_scene_part_FP44)
+
+
+def test_the_root_can_be_chosen(recording, learned, tmp_path):
     first = ArticulatedModel.load(learned)
     leaf = next(link for link in reversed(first.structure.links) if link.parts)
     again = learn(recording, tmp_path / 'balls', root_part=leaf.parts[0])
     root = again.structure.links[again.structure.link_index(again.structure.root)]
     assert leaf.parts[0] in root.parts
-    np.testing.assert_array_equal(again.motion.radii_P3, first.motion.radii_P3)
-    np.testing.assert_array_equal(again.motion.T_scene_part_FP44, first.motion.T_scene_part_FP44)
+
+
+def test_the_number_of_parts_can_be_chosen(recording, tmp_path):
+    assert learn(recording, tmp_path / 'balls', parts=3).motion.parts == 3
 
 
 @pytest.mark.parametrize(
-    ('stage', 'fraction'), [('parts 1', 0.05), ('pixels', 0.5), ('surface', 0.05), ('joints', 1.0)]
+    ('stage', 'fraction'),
+    [
+        ('parts 1', 0.05),
+        ('structure', 1.0),
+        ('joints 1', 0.05),
+        ('choosing joints', 0.0),
+        ('joints 2', 0.05),
+        ('pixels', 0.5),
+        ('surface', 0.05),
+    ],
 )
 def test_a_run_stopped_in_any_stage_goes_on(recording, learned, tmp_path, stage, fraction):
     out, recorder = tmp_path / 'balls', Recorder(stage, fraction)
