@@ -27,6 +27,8 @@ __all__ = ['PoseTracker', 'TrackedPose', 'TrackedView', 'TrackingConfig']
 ROOT_MOVES = 1e-6
 # Alignment steps of a start, with smoothed images, before the best start is chosen.
 SEARCH_STEPS = 6
+# By how many pixels the small images of a search are smoothed.
+SEARCH_PX = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class TrackingConfig:
         colour_weight: of colours against outlines.
         lost_below: a pose with a lower score is not believed.
         search_frames: learned frames, at most, among which a start is searched.
-        search_points: on the surface meanwhile.
+        search_side, search_points: pixels of the short side and points on the surface meanwhile.
         search_starts: of them that are aligned.
         longest_gap_s: motion is carried on no longer than this.
     """
@@ -54,13 +56,21 @@ class TrackingConfig:
     fine_px: float = 0.8
     colour_weight: float = 1.0
     lost_below: float = 0.5
-    search_frames: int = 60
-    search_points: int = 1500
-    search_starts: int = 5
+    search_frames: int = 32
+    search_side: int = 48
+    search_points: int = 800
+    search_starts: int = 3
     longest_gap_s: float = 0.5
 
     def __post_init__(self):
-        counts = ('short_side', 'points', 'search_frames', 'search_points', 'search_starts')
+        counts = (
+            'short_side',
+            'points',
+            'search_frames',
+            'search_side',
+            'search_points',
+            'search_starts',
+        )
         for name in counts:
             if getattr(self, name) < 1:
                 raise ArticulationError(f'{name} must be at least 1, found {getattr(self, name)}.')
@@ -174,9 +184,9 @@ class PoseTracker:
         if not any((view.mask_HW == 1).any() for view in fine):
             found = _Found(self._fallback(previous), Agreement(0.0, 0.0), 0)
         elif previous is None or previous.lost:
-            found = self._search(coarse, fine, previous)
+            found = self._search(views, coarse, fine, previous)
         else:
-            found = self._follow(coarse, fine, previous, stamp_s)
+            found = self._follow(views, coarse, fine, previous, stamp_s)
         lost = found.agreement.score < self.config.lost_below
         pose = self._fallback(previous) if lost else found.pose
         T_world_link = self._aligner.link_poses(pose)
@@ -208,6 +218,7 @@ class PoseTracker:
 
     def _follow(
         self,
+        views: Sequence[TrackedView],
         coarse: Sequence[ObservedView],
         fine: Sequence[ObservedView],
         previous: TrackedPose,
@@ -219,11 +230,12 @@ class PoseTracker:
         found = self._align(starts[int(np.argmax(scores))], coarse, fine, starts[1])
         if found.agreement.score >= self.config.lost_below:
             return found
-        searched = self._search(coarse, fine, previous)
+        searched = self._search(views, coarse, fine, previous)
         return max(found, searched, key=lambda one: one.agreement.score)
 
     def _search(
         self,
+        views: Sequence[TrackedView],
         coarse: Sequence[ObservedView],
         fine: Sequence[ObservedView],
         previous: TrackedPose | None,
@@ -232,15 +244,19 @@ class PoseTracker:
         starts = list(self._learned)
         if previous is not None:
             starts.append(previous.pose)
-        scores = np.array([self._rough.agreement(start, coarse).score for start in starts])
+        # Small images, because a thing that moves is elsewhere when a search has taken long.
+        small = [
+            observe(view, self.config.search_side, self._background, SEARCH_PX) for view in views
+        ]
+        scores = np.array([self._rough.agreement(start, small).score for start in starts])
         best = np.argsort(-scores)[: self.config.search_starts]
         found, steps = [], 0
         for index in best:
             pose = starts[index]
             for _ in range(SEARCH_STEPS):
-                pose = self._step(self._rough, pose, coarse, self.config.coarse_px)
+                pose = self._step(self._rough, pose, small, SEARCH_PX)
                 steps += 1
-            found.append((self._rough.agreement(pose, fine).score, pose))
+            found.append((self._rough.agreement(pose, small).score, pose))
         pose = max(found, key=lambda one: one[0])[1]
         aligned = self._align(pose, coarse, fine)
         return replace(aligned, iterations=aligned.iterations + steps)
