@@ -3,7 +3,7 @@
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, TransformStamped, Vector3
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -133,17 +133,6 @@ def _lines(
             along = T_child[:3, :3] @ joint.axis_3 * axis_length / 2.0
             axes += [T_child[:3, 3] - along, T_child[:3, 3] + along]
     return bones, axes
-
-
-def info_from_camera(camera: Camera, header: Header) -> CameraInfo:
-    """Return the calibration of a camera without distortion."""
-    info = CameraInfo(header=header, width=camera.width, height=camera.height)
-    info.distortion_model = 'plumb_bob'
-    info.d = [0.0] * 5
-    info.k = [float(value) for value in camera.K_33.ravel()]
-    info.r = [float(value) for value in np.eye(3).ravel()]
-    info.p = [float(value) for value in np.hstack([camera.K_33, np.zeros((3, 1))]).ravel()]
-    return info
 
 
 def depth_message(depths_HW: np.ndarray, header: Header) -> Image:

@@ -14,12 +14,12 @@ from posefield.errors import CameraError, PoseError
 from posefield.geometry.camera import Camera
 from posefield.nodes.articulation_messages import (
     depth_message,
-    info_from_camera,
     rgb_bytes,
     side_view,
 )
 from posefield.nodes.articulation_output import ArticulationOutput
 from posefield.nodes.articulation_parameters import ArticulationParameters
+from posefield.nodes.camera_publisher import info_from_camera
 from posefield.nodes.conversions import pose_from_message, stamp_ns, transform_to_message
 from posefield.nodes.images import message_from_rgb
 from posefield.nodes.rig_input import RigInput

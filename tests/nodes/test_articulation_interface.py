@@ -8,7 +8,8 @@ from std_msgs.msg import Header
 from posefield.data.camera_info import camera_from_info
 from posefield.geometry.camera import Camera
 from posefield.nodes.articulation_interface import ARTICULATION
-from posefield.nodes.articulation_messages import depth_message, info_from_camera
+from posefield.nodes.articulation_messages import depth_message
+from posefield.nodes.camera_publisher import info_from_camera
 from posefield.nodes.clouds import cloud_of_parts, points_of_cloud
 from support.puppet import Puppet, save_balls
 

@@ -8,7 +8,7 @@ from rclpy.action import ActionClient
 from posefield.articulation.articulated_model import ArticulatedModel
 from posefield.articulation.learning import learn_articulation
 from posefield.data.multiview import Multiview
-from posefield.nodes.articulation_messages import info_from_camera
+from posefield.nodes.camera_publisher import info_from_camera
 from posefield.nodes.images import message_from_rgb
 from posefield_msgs.action import Learn
 from support.ball_rig import NAMES, BallRig

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from posefield.nodes.articulation_messages import info_from_camera
+from posefield.nodes.camera_publisher import info_from_camera
 from posefield.nodes.conversions import transform_to_message
 from posefield.nodes.images import message_from_rgb
 from posefield.nodes.transforms import TF_STATIC_QOS
