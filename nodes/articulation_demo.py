@@ -58,6 +58,7 @@ class ArticulationDemoParameters:
     track_seconds: float = parameter(10.0, 'How long to track.', unit='s', low=1.0, high=600.0)
     minutes: float = parameter(5.5, 'Time to learn.', unit='min', low=0.01, high=600.0)
     preset: str = parameter('auto', 'Size of the model.')
+    parts: int = parameter(0, "Ellipsoids of the model; 0 takes the preset's.", low=0, high=1000)
     seed: int = parameter(0, 'Of learning.', low=0, high=2**31 - 1)
 
 
@@ -190,6 +191,7 @@ class ArticulationDemo(Node):
             model=str((self._output / 'model').resolve()),
             preset=parameters.preset,
             minutes=parameters.minutes,
+            parts=parameters.parts,
             seed=parameters.seed,
         )
         _say(f'learning for {parameters.minutes:g} minutes from {recording}')

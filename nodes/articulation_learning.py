@@ -207,6 +207,7 @@ class LearnServer:
             preset=goal.preset or 'auto',
             minutes=goal.minutes or None,
             steps=goal.steps or None,
+            parts=goal.parts or None,
             seed=goal.seed,
             resume=goal.resume,
             device=self._parameters.device,

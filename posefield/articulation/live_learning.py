@@ -35,7 +35,7 @@ class LearnRequest:
         model: folder to write.
         seconds, frames: how long to record, or how many moments; the other one is 0.
         recording: folder of a recording to learn from; None records.
-        preset, minutes, steps, seed, resume: as `learn_articulation` takes them.
+        preset, minutes, steps, parts, seed, resume: as `learn_articulation` takes them.
         device: where to learn.
 
     Raises:
@@ -49,12 +49,13 @@ class LearnRequest:
     preset: str = 'auto'
     minutes: float | None = None
     steps: int | None = None
+    parts: int | None = None
     seed: int = 0
     resume: bool = False
     device: str = 'auto'
 
     def __post_init__(self):
-        for name in ('seconds', 'frames', 'minutes', 'steps'):
+        for name in ('seconds', 'frames', 'minutes', 'steps', 'parts'):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise LearningError(f'{name} must be a number from 0, found {value}.')
@@ -231,6 +232,7 @@ def learn_live(
         device=request.device,
         minutes=request.minutes or None,
         steps=request.steps or None,
+        parts=request.parts or None,
         seed=request.seed,
         resume=request.resume,
         progress=progress,

@@ -31,6 +31,7 @@ class ArticulationDemoSettings:
         out: folder for everything made.
         minutes: to learn.
         preset, seed: of learning; the seed of the simulation, too.
+        parts: of the model; 0 takes the preset's.
         cameras, size, rate_hz: of the simulated rig; size in pixels.
         max_joint_speed: of the robot, rad/s.
         record_s, track_s: how long to record and to track.
@@ -47,6 +48,7 @@ class ArticulationDemoSettings:
     max_joint_speed: float = 0.5
     record_s: float = 10.0
     track_s: float = 10.0
+    parts: int = 0
 
 
 def run_articulation_demo(settings: ArticulationDemoSettings) -> str:
@@ -96,6 +98,7 @@ def _drive(settings: ArticulationDemoSettings) -> None:
         f'output:={out}', f'captures:={out / "captures"}', f'camera:={cameras[0]}',
         f'record_seconds:={settings.record_s:f}', f'track_seconds:={settings.track_s:f}',
         f'minutes:={settings.minutes:f}', f'preset:={settings.preset}', f'seed:={settings.seed}',
+        f'parts:={settings.parts}',
     ]  # fmt: skip
     with (
         node_process('simulated_rig', _arguments(rig), environment, logs) as filming,

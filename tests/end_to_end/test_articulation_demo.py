@@ -30,6 +30,7 @@ def settings(tmp_path: Path, **changes) -> ArticulationDemoSettings:
         'rate_hz': 4.0,
         'record_s': 3.0,
         'track_s': 3.0,
+        'parts': 6,
     }
     return ArticulationDemoSettings(**{**values, **changes})
 
