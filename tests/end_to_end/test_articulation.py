@@ -42,7 +42,7 @@ def recording(tmp_path_factory) -> Path:
 def train(recording: Path, out: Path, *options: object) -> list[str]:
     """Return the command; the preset is that of laptops, and the same on every machine."""
     arguments = ['articulation', 'train', recording, '--out', out, '--preset', 'cpu']
-    arguments += ['--device', 'cpu', '--steps', STEPS, '--quiet', *options]
+    arguments += ['--device', 'cpu', '--steps', STEPS, '--parts', 8, '--quiet', *options]
     return [*POSEFIELD, *map(str, arguments)]
 
 
