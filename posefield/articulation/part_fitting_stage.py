@@ -117,8 +117,8 @@ class PartFittingStage(Stage):
         return [{'params': [p], 'lr': rate} for p, rate in zip(parameters, rates, strict=True)]
 
     def make_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
-        """Return Adam with a short memory, because every frame is seen now and then only."""
-        return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+        """Return Adam with a short memory."""
+        return make_adam(groups)
 
     def on_interval(self, fraction: float) -> bool:
         """Open the frames that are due; later, find the hinges anew."""
@@ -213,6 +213,11 @@ class PartFittingStage(Stage):
         frames = torch.tensor([newest, newest, before, self._order[int(older)]], device=device)
         views = torch.arange(pixels.views, device=device)
         return (views[:, None] * pixels.frames + frames).reshape(-1)
+
+
+def make_adam(groups: list[dict]) -> torch.optim.Optimizer:
+    """Return Adam with a short memory, because every frame is seen now and then only."""
+    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
 
 
 def frame_order(first: int, frames: int) -> list[int]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.part_fitting_stage import make_adam
 from posefield.articulation.skeleton_stage import (
     SkeletonLossConfig,
     loss_of,
-    make_adam,
     parameter_groups,
     probe,
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
-from posefield.articulation.part_fitting_stage import compare
+from posefield.articulation.part_fitting_stage import compare, make_adam
 from posefield.articulation.skeleton_tracks import Hierarchy, SkeletonTracks
 from posefield.learning.schedules import Cosine
 from posefield.learning.stage import Stage
@@ -69,7 +69,7 @@ class SkeletonStage(Stage):
         return parameter_groups(self.tracks, self._config, 1.0)
 
     def make_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
-        """Return Adam with a short memory, because every frame is seen now and then only."""
+        """Return Adam with a short memory."""
         return make_adam(groups)
 
     def on_interval(self, fraction: float) -> bool:
@@ -157,8 +157,3 @@ def parameter_groups(
         (tracks.light_3, light),
     )
     return [{'params': [parameter], 'lr': factor * rate} for parameter, rate in rated]
-
-
-def make_adam(groups: list[dict]) -> torch.optim.Optimizer:
-    """Return Adam with a short memory, because every frame is seen now and then only."""
-    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
