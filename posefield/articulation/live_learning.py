@@ -11,7 +11,12 @@ import time
 from posefield.articulation.described_model import DescribedModel
 from posefield.articulation.learning import learn_articulation
 from posefield.articulation.model_bundle import MODEL_KIND
-from posefield.articulation.presets import FastPreset, preset_named
+from posefield.articulation.presets import (
+    FastPreset,
+    PaperPreset,
+    preset_named,
+    with_parts,
+)
 from posefield.data.live_recording import LiveConfig, LiveRecorder, LiveView
 from posefield.data.multiview import MULTIVIEW_KIND, Multiview
 from posefield.errors import DataError, LearningError, LearningInterrupted
@@ -69,7 +74,14 @@ class LearnRequest:
                 f'Recording takes seconds or frames, found {self.seconds:g} seconds and '
                 f'{self.frames} frames.'
             )
-        preset_named(self.preset, select_device(self.device).type)
+        # An unknown preset and too few parts are told before anything is recorded.
+        _ = self.settings
+
+    @property
+    def settings(self) -> FastPreset | PaperPreset:
+        """The preset with the parts asked for."""
+        preset = preset_named(self.preset, select_device(self.device).type)
+        return with_parts(preset, self.parts or None)
 
     @property
     def records(self) -> bool:
@@ -185,7 +197,7 @@ class RecordingRules:
 
 def make_progress(request: LearnRequest) -> LiveProgress:
     """Return the progress of a request."""
-    settings = preset_named(request.preset, select_device(request.device).type)
+    settings = request.settings
     is_fast = isinstance(settings, FastPreset)
     parts = settings.fitting.parts if is_fast else settings.learning.model.parts
     minutes = None

@@ -105,12 +105,19 @@ def test_recording_stops_on_request_and_keeps_nothing(tmp_path):
         ({'seconds': math.inf}, 'seconds must be a number from 0, found inf'),
         ({'frames': 2, 'minutes': 1.0, 'steps': 3}, 'minutes or steps'),
         ({'frames': 2, 'preset': 'best'}, "Unknown preset 'best'"),
+        ({'frames': 2, 'parts': 1}, 'at least 2 parts'),
         ({'frames': 2, 'device': 'abacus'}, "Unknown device 'abacus'"),
     ],
 )
 def test_requests_that_contradict_themselves_are_refused(tmp_path, values, words):
     with pytest.raises(LearningError, match=words):
         LearnRequest(tmp_path / 'ball', **values)
+
+
+def test_the_parts_asked_for_are_those_that_progress_tells(tmp_path):
+    progress = make_progress(LearnRequest(tmp_path / 'ball', frames=2, preset='cpu', parts=7))
+    progress.update('parts 1', 0.5, {'steps': 3}, None)
+    assert progress.status.parts == 7
 
 
 def test_places_that_hold_something_else_are_refused_before_recording(tmp_path):
