@@ -2,12 +2,14 @@
 
 The motion of free parts suggests too many joints: slender parts turn about themselves unseen.  A
 joint goes when the images are explained about as well with it frozen, the rest having adapted a
-little; and it goes to another parent when they are explained better there.
+little; and it goes to another parent, or turns about another line, when they are explained better
+so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -28,15 +30,15 @@ class SkeletonSearchConfig:
 
     Attributes:
         tolerance: a joint goes when the loss without it is higher by at most this share.
-        gain: a joint goes to another parent when the loss is then lower by this share.
-        rounds: of removing and rehanging.
+        gain: a joint goes to another parent or line when the loss is then lower by this share.
+        rounds: of removing and moving.
         frozen_steps, frozen_rate: that the rest has to adapt to a frozen joint, and its learning
             rates against those of a stage.
-        rehung_steps: that all have to adapt to a joint on another parent, at full rates.
+        moved_steps: that all have to adapt to a joint on another parent or line, at full rates.
         least_likely: joints that are tried before all others are kept, from those on that move
             least.
-        hopeless: a joint on another parent is given up when after a quarter of its steps the loss
-            is higher by this share.
+        hopeless: another parent or line is given up when after a quarter of its steps the loss is
+            higher by this share.
     """
 
     tolerance: float = 0.015
@@ -44,13 +46,13 @@ class SkeletonSearchConfig:
     rounds: int = 4
     frozen_steps: int = 40
     frozen_rate: float = 0.3
-    rehung_steps: int = 120
+    moved_steps: int = 120
     least_likely: int = 8
     hopeless: float = 0.5
 
 
 class SkeletonSearch:
-    """Removes and rehangs joints.
+    """Removes and moves joints.
 
     Args:
         pixels: all images.
@@ -73,10 +75,10 @@ class SkeletonSearch:
         """Return the tracks with the joints that the images ask for."""
         for _ in range(self._config.rounds):
             tracks = self._pruned(tracks)
-            rehung = self._rehung(tracks)
-            if rehung is None:
+            moved = self._moved(tracks)
+            if moved is None:
                 return tracks
-            tracks = rehung
+            tracks = moved
         return self._pruned(tracks)
 
     def _pruned(self, tracks: SkeletonTracks) -> SkeletonTracks:
@@ -100,17 +102,17 @@ class SkeletonSearch:
                 return frozen
         return None
 
-    def _rehung(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
-        """Return the tracks with the joint elsewhere whose move helps most; None if none does."""
+    def _moved(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
+        """Return the tracks with the one joint elsewhere that helps most; None if none does."""
         if not self._goes_on():
             return None
-        steps = self._config.rehung_steps
+        steps = self._config.moved_steps
         base = self._probe(self._adapted(copy.deepcopy(tracks), steps, 1.0))
         best, least = None, (1.0 - self._config.gain) * base
-        for joint, parent in other_parents(tracks):
+        for move in other_places(tracks):
             if not self._goes_on():
                 break
-            moved = self._adapted(tracks.rehung(joint, parent), steps // 4, 1.0)
+            moved = self._adapted(move(), steps // 4, 1.0)
             if self._probe(moved) > (1.0 + self._config.hopeless) * base:
                 continue
             loss = self._probe(self._adapted(moved, steps - steps // 4, 1.0))
@@ -138,6 +140,30 @@ class SkeletonSearch:
             loss.backward()
             optimizer.step()
         return tracks
+
+
+def other_places(tracks: SkeletonTracks) -> Iterator[Callable[[], SkeletonTracks]]:
+    """Yield what makes the tracks with one joint on another parent or about another line."""
+    for joint, parent in other_parents(tracks):
+        yield partial(tracks.rehung, joint, parent)
+    for joint, part in last_parts(tracks):
+        for axis in range(3):
+            yield partial(tracks.turning_about, joint, part, axis)
+
+
+def last_parts(tracks: SkeletonTracks) -> list[tuple[int, int]]:
+    """Return the turning joints that carry no other one, with the largest part of each.
+
+    Little is seen of how such a joint turns, so that it may be stuck with a wrong line.
+    """
+    hierarchy = tracks.hierarchy
+    volumes = tracks.log_radii_P3.detach().sum(dim=1).tolist()
+    found = []
+    for joint, prismatic in enumerate(hierarchy.prismatic):
+        carried = [part for part, other in enumerate(hierarchy.joint_of_part) if other == joint]
+        if carried and not prismatic and joint not in hierarchy.parents:
+            found.append((joint, max(carried, key=volumes.__getitem__)))
+    return found
 
 
 def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:

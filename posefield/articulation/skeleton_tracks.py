@@ -298,6 +298,21 @@ class SkeletonTracks(nn.Module):
         values['positions_FJ'] = values['positions_FJ'][:, order]
         return SkeletonTracks(hierarchy, values)
 
+    @torch.no_grad()
+    def turning_about(self, joint: int, part: int, axis: int) -> 'SkeletonTracks':
+        """Return the tracks with a joint that turns about an axis of a part's ellipsoid.
+
+        Its positions are those of the nearest turns about that axis.
+        """
+        values = {name: getattr(self, name).clone() for name in (*_PARAMETERS, *_BUFFERS)}
+        direction = _rotations(self.rest_quaternions_P4[part])[:, axis]
+        halves = self.positions_FJ[:, joint] / 2.0
+        along = self.unit_axes_J3[joint] @ direction
+        values['axes_J3'][joint] = direction
+        values['points_J3'][joint] = self.rest_centres_P3[part]
+        values['positions_FJ'][:, joint] = 2.0 * torch.atan2(along * halves.sin(), halves.cos())
+        return SkeletonTracks(self.hierarchy, values)
+
     def shaped_as(self, hierarchy: Hierarchy) -> 'SkeletonTracks':
         """Return tracks of other joints over the same frames and parts, to load values into."""
         joints = len(hierarchy.parents)

@@ -1,5 +1,6 @@
 """Joints fitted to images: what hangs on what, where the axes are, and which joints there are."""
 
+import copy
 from dataclasses import replace
 import threading
 
@@ -11,6 +12,7 @@ from posefield.articulation.skeleton_fitting import SkeletonFittingConfig, fit_s
 from posefield.articulation.skeleton_search import (
     SkeletonSearch,
     SkeletonSearchConfig,
+    last_parts,
     other_parents,
 )
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
@@ -186,7 +188,7 @@ def test_axes_are_found_in_images(pixels, square_weight, bound_deg):
 def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
     tree = with_a_joint_too_many()
     tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
-    config = SkeletonSearchConfig(frozen_steps=20, rehung_steps=20, rounds=1)
+    config = SkeletonSearchConfig(frozen_steps=20, moved_steps=20, rounds=1)
     found = SkeletonSearch(pixels, FEW, config, lambda: True).run(tracks)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
@@ -197,10 +199,54 @@ def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
     tree = arm_tree()
     wrong = SkeletonTracks.from_tree(tree, arm_motion(tree)).rehung(2, 0)
     assert (2, 1) in other_parents(wrong)
-    config = SkeletonSearchConfig(frozen_steps=20, rehung_steps=60)
+    config = SkeletonSearchConfig(frozen_steps=20, moved_steps=60)
     found = SkeletonSearch(pixels, FEW, config, lambda: True).run(wrong)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert probe(found, pixels, FEW) < probe(wrong, pixels, FEW)
+
+
+def test_turning_about_a_parallel_line_turns_as_before():
+    tree = arm_tree()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    part = last_parts(tracks)[0][1]
+    turned = tracks.turning_about(2, part, int(AXES[2].argmax()))
+    with torch.no_grad():
+        R, _ = tracks.poses(ALL)
+        R_turned, _ = turned.poses(ALL)
+    torch.testing.assert_close(R_turned, R, atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(turned.points_J3[2], tracks.rest_centres_P3[part])
+
+
+def test_turns_about_another_line_are_the_nearest_ones():
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    with torch.no_grad():
+        tracks.axes_J3[2] = torch.tensor([1.0, 0.6, -0.3])
+        turned = tracks.turning_about(2, 4, 0)
+        traces = []
+        for offset in (-0.02, 0.0, 0.02):
+            near = copy.deepcopy(turned)
+            near.positions_FJ[:, 2] += offset
+            between = tracks.poses(ALL)[0][:, 4].mT @ near.poses(ALL)[0][:, 4]
+            traces.append(between.diagonal(dim1=-2, dim2=-1).sum(dim=-1))
+    assert (traces[1] > traces[0]).all() and (traces[1] > traces[2]).all()
+
+
+def test_only_turning_joints_at_the_end_are_tried_about_other_lines():
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    assert last_parts(tracks) == [(2, 4)]
+    tracks.hierarchy = replace(tracks.hierarchy, prismatic=(False, False, True))
+    assert last_parts(tracks) == []
+
+
+def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels):
+    tree = arm_tree()
+    stuck = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    with torch.no_grad():
+        stuck.axes_J3[2] = torch.tensor(AXES[1])
+        stuck.positions_FJ[:, 2] = 0.0
+    config = SkeletonSearchConfig(frozen_steps=20, moved_steps=60, tolerance=-1.0)
+    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(stuck)
+    assert axis_errors_deg(found.tree()).max() < 12.0
 
 
 def test_a_search_without_time_changes_nothing(pixels):
@@ -210,7 +256,7 @@ def test_a_search_without_time_changes_nothing(pixels):
 
 
 def test_the_fitted_motion_is_that_of_the_tree(pixels):
-    config = SkeletonFittingConfig(FEW, SkeletonSearchConfig(frozen_steps=5, rehung_steps=8))
+    config = SkeletonFittingConfig(FEW, SkeletonSearchConfig(frozen_steps=5, moved_steps=8))
     tree, motion = fit_skeleton(
         with_a_joint_too_many(), arm_motion(arm_tree()), pixels, config,
         generator=seeded(), steps=20,
