@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Sequence
 import time
-import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.time import Time
 from sensor_msgs.msg import JointState
 
@@ -22,22 +19,19 @@ from posefield.nodes.articulation_output import ArticulationOutput, Shown, shown
 from posefield.nodes.articulation_parameters import ArticulationParameters
 from posefield.nodes.articulation_rendering import RenderTopic, repose
 from posefield.nodes.articulation_tracking import Follower, live_views
-from posefield.nodes.camera_topic import InputError
 from posefield.nodes.conversions import NANOSECONDS
 from posefield.nodes.parameters import declare, read
 from posefield.nodes.rig_input import RigInput, RigSet
 from posefield.nodes.running import run, spin_lifecycle
-from posefield.nodes.throttle import ThrottledWarnings
 from posefield.nodes.transforms import Transforms, make_transforms
-from posefield.nodes.worker import Worker, WorkerStopped
+from posefield.nodes.worker import WorkerStopped
+from posefield.nodes.worker_node import WorkerNode
 from posefield_msgs.srv import Repose
-
-STOP_TIMEOUT_S = 10.0
 
 MakeTracker = Callable[[Any, TrackingConfig], Any]
 
 
-class ArticulationNode(LifecycleNode):
+class ArticulationNode(WorkerNode):
     """Learns an articulated model from cameras, describes it, follows and re-poses it."""
 
     def __init__(self, make_tracker: MakeTracker = PoseTracker, **options: Any):
@@ -47,20 +41,16 @@ class ArticulationNode(LifecycleNode):
             make_tracker: returns what finds poses of a model in images.
             options: of rclpy's Node.
         """
-        super().__init__('articulation', **options)
+        super().__init__('articulation', 'tracking', **options)
         self._make_tracker = make_tracker
-        self._warnings = ThrottledWarnings(self.get_logger())
         self._transforms: Transforms | None = None
         self._output: ArticulationOutput | None = None
         self._learning: LearnServer | None = None
         self._rig: RigInput | None = None
-        self._worker: Worker | None = None
         self._render: RenderTopic | None = None
-        self._entities: list[tuple[Callable[[Any], bool], Any]] = []
         self._described: DescribedModel | None = None
         self._follower: Follower | None = None
         self._forget()
-        self._waiting_group = MutuallyExclusiveCallbackGroup()
         # Last, because a bad value ends here, and what exists then is destroyed.
         self.parameters = declare(self, ArticulationParameters)
         if hasattr(self, 'add_post_set_parameters_callback'):
@@ -74,24 +64,12 @@ class ArticulationNode(LifecycleNode):
         self._tracked: Shown | None = None
         self._held: tuple[ModelPose, str] | None = None
         self._last_stamp_ns: int | None = None
-        # Changes whenever what is being tracked is no longer wanted.
         self._epoch = object()
 
     # Life cycle
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, if one is named; failing leaves the node unconfigured."""
-        try:
-            self._configure()
-        except PosefieldError as error:
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        except Exception:
-            self.get_logger().error(f'Configuring failed.\n{traceback.format_exc()}')
-            return TransitionCallbackReturn.ERROR
-        return super().on_configure(state)
-
     def _configure(self) -> None:
+        """Load the model, if one is named."""
         self.parameters = read(self, ArticulationParameters)
         if self.parameters.cameras:
             self.parameters.check_cameras()
@@ -114,7 +92,7 @@ class ArticulationNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self._forget()
-        self._worker = Worker(self._follow, 1, self._on_worker_error, 'articulation')
+        self._start_worker(self._follow, 1)
         own_frame = f'{self.get_name()}_side_optical_frame'
         self._render = RenderTopic(
             self.parameters, self._output, self._transforms, self._rig, own_frame
@@ -127,14 +105,9 @@ class ArticulationNode(LifecycleNode):
             Repose, '~/repose', self._on_repose, callback_group=self._waiting_group
         )
         self._entities = [(self.destroy_subscription, command), (self.destroy_service, service)]
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        for period_s, callback in (
-            (1.0 / self.parameters.state_rate, self._show_held),
-            (1.0 / self.parameters.render_rate, self._request_render),
-            (self.parameters.diagnostics_period, self._publish_diagnostics),
-        ):
-            timer = self.create_timer(period_s, callback, clock=steady)
-            self._entities.append((self.destroy_timer, timer))
+        self._every(1.0 / self.parameters.state_rate, self._show_held)
+        self._every(1.0 / self.parameters.render_rate, self._request_render)
+        self._every(self.parameters.diagnostics_period, self._publish_diagnostics)
         if self._described is not None:
             self._take_up(self._described)
         return result
@@ -151,47 +124,19 @@ class ArticulationNode(LifecycleNode):
             with_masks=True,
         )
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; learning stops and keeps its checkpoint."""
-        self._stop()
-        return super().on_deactivate(state)
-
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the model; not while learning has still to end."""
         if self._learning.is_busy:
             self.get_logger().warning('Learning has not stopped yet; clean up again in a moment.')
             return TransitionCallbackReturn.FAILURE
-        self._release()
         return super().on_cleanup(state)
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and let go."""
-        self._stop()
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Become unconfigured after an unexpected error."""
-        self._stop()
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _stop(self) -> None:
-        self._epoch = object()
-        if self._worker is None:
-            return
+    def _stop_listening(self) -> None:
+        """Stop learning, which keeps its checkpoint, and what brings images."""
         self._learning.deactivate()
         if self._rig is not None:
             self._rig.destroy()
-            self._rig = None
-        for destroy, entity in self._entities:
-            destroy(entity)
-        self._entities = []
-        if not self._worker.stop(STOP_TIMEOUT_S):
-            self.get_logger().warning(
-                f'The last images are still being worked on after {STOP_TIMEOUT_S:.0f} s.'
-            )
-        self._worker = self._render = None
+        self._rig = self._render = None
 
     def _release(self) -> None:
         if self._output is not None:
@@ -279,15 +224,6 @@ class ArticulationNode(LifecycleNode):
         self._statistics.finished(now_s, now_s - received_s, tracked.score, tracked.lost)
         self._tracked, self._held = shown, None
         self._output.show(follower.described, shown)
-
-    def _on_worker_error(self, error: Exception) -> None:
-        if isinstance(error, InputError):
-            self._warnings.warn(error.kind, str(error))
-        elif isinstance(error, PosefieldError):
-            self._warnings.warn('tracking', str(error))
-        elif self.context.ok():
-            text = ''.join(traceback.format_exception(error))
-            self.get_logger().error(f'Images could not be worked on.\n{text}')
 
     # Poses that nobody saw
 

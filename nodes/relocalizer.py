@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import time
-import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -30,14 +28,13 @@ from posefield.nodes.parameters import ParameterError, RelocalizerParameters, de
 from posefield.nodes.pose_output import PoseOutput
 from posefield.nodes.relocalizer_services import relocalize
 from posefield.nodes.running import run, spin_lifecycle
-from posefield.nodes.throttle import ThrottledWarnings
 from posefield.nodes.transform_buffer import TransformMissing
 from posefield.nodes.transforms import Transforms, make_transforms
-from posefield.nodes.worker import Worker, WorkerStopped
+from posefield.nodes.worker import WorkerStopped
+from posefield.nodes.worker_node import WorkerNode
 from posefield.relocalization.tracker import RelocalizationTracker, TrackingState
 from posefield_msgs.srv import LoadMap, Relocalize
 
-STOP_TIMEOUT_S = 10.0
 # Image stamps this far from the node's clock mean that the clocks are different ones.
 CLOCK_DIFFERENCE_S = 10.0
 LEVELS = {
@@ -62,7 +59,7 @@ class _Arrival:
     epoch: object
 
 
-class RelocalizerNode(LifecycleNode):
+class RelocalizerNode(WorkerNode):
     """Localizes a camera in a map and publishes pose, TF, results and diagnostics."""
 
     def __init__(self, loader: Callable[[str, str], Any] = load_localizer, **options: Any):
@@ -72,9 +69,8 @@ class RelocalizerNode(LifecycleNode):
             loader: returns the Localizer of a map folder on a device.
             options: of rclpy's Node.
         """
-        super().__init__('relocalizer', **options)
+        super().__init__('relocalizer', 'localization', **options)
         self._loader = loader
-        self._warnings = ThrottledWarnings(self.get_logger())
         self._statistics = RunningStatistics()
         self._localizer: Any = None
         self._map = ''
@@ -82,14 +78,8 @@ class RelocalizerNode(LifecycleNode):
         self._output: PoseOutput | None = None
         self._tracker: RelocalizationTracker | None = None
         self._input: ImageInput | None = None
-        self._worker: Worker | None = None
-        self._active_entities: list[tuple[Callable[[Any], bool], Any]] = []
         self._jump_handle = None
         self._last_stamp_s: float | None = None
-        # Changes whenever what is known about the past stops to hold.
-        self._epoch = object()
-        # A service that waits for the worker keeps its group busy, so it has one of its own.
-        self._waiting_group = MutuallyExclusiveCallbackGroup()
         # Last, because a bad value ends here, and what exists then is destroyed.
         self.parameters = declare(self, RelocalizerParameters)
         if hasattr(self, 'add_post_set_parameters_callback'):
@@ -97,19 +87,8 @@ class RelocalizerNode(LifecycleNode):
 
     # Life cycle
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the map; failing leaves the node unconfigured, to be tried again."""
-        try:
-            self._configure()
-        except PosefieldError as error:
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        except Exception:
-            self.get_logger().error(f'Configuring failed.\n{traceback.format_exc()}')
-            return TransitionCallbackReturn.ERROR
-        return super().on_configure(state)
-
     def _configure(self) -> None:
+        """Load the map."""
         self.parameters = read(self, RelocalizerParameters)
         self._map = self.parameters.map
         if not self._map:
@@ -125,27 +104,21 @@ class RelocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen and answer."""
         self._tracker = RelocalizationTracker(self._localizer, self.parameters.tracker_config())
-        self._worker = Worker(
-            self._localize, self.parameters.queue_size, self._on_worker_error, 'relocalizer'
-        )
+        self._start_worker(self._localize, self.parameters.queue_size)
         self._input = ImageInput(self, self.parameters, self._on_image, self._warnings)
         self._output.activate()
         hint = self.create_subscription(
             PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, 10
         )
-        timer = self.create_timer(
-            self.parameters.diagnostics_period,
-            self._publish_diagnostics,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
-        self._active_entities = [(self.destroy_subscription, hint), (self.destroy_timer, timer)]
+        self._entities.append((self.destroy_subscription, hint))
+        self._every(self.parameters.diagnostics_period, self._publish_diagnostics)
         for service_type, name, callback, group in (
             (LoadMap, '~/load_map', self._on_load_map, self._waiting_group),
             (Relocalize, '~/relocalize', self._on_relocalize, self._waiting_group),
             (Trigger, '~/reset', self._on_reset, None),
         ):
             service = self.create_service(service_type, name, callback, callback_group=group)
-            self._active_entities.append((self.destroy_service, service))
+            self._entities.append((self.destroy_service, service))
         threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jump_handle = self.get_clock().create_jump_callback(
             threshold, post_callback=self._on_time_jump
@@ -154,43 +127,11 @@ class RelocalizerNode(LifecycleNode):
         self.get_logger().info(f'Localizing {image_topic} with {info_topic}.')
         return super().on_activate(state)
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; what is being computed is not published."""
-        self._stop()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the map."""
-        self._release()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and let go."""
-        self._stop()
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Become unconfigured after an unexpected error."""
-        self._stop()
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _stop(self) -> None:
-        self._epoch = object()
-        if self._worker is None:
-            return
+    def _stop_listening(self) -> None:
+        """Stop what brings images, and publishing."""
         self._input.destroy()
         self._output.deactivate()
         self._jump_handle.unregister()
-        for destroy, entity in self._active_entities:
-            destroy(entity)
-        self._active_entities = []
-        if not self._worker.stop(STOP_TIMEOUT_S):
-            self.get_logger().warning(
-                f'The last image is still being localized after {STOP_TIMEOUT_S:.0f} s.'
-            )
-        self._worker = None
 
     def _release(self) -> None:
         if self._output is not None:
@@ -198,11 +139,6 @@ class RelocalizerNode(LifecycleNode):
             self._transforms.destroy()
             self.destroy_publisher(self._diagnostics)
         self._output = self._transforms = self._localizer = self._tracker = None
-
-    def destroy_node(self) -> None:
-        """Stop the worker before the node goes."""
-        self._stop()
-        super().destroy_node()
 
     def _on_parameters_set(self, _: list) -> None:
         self.parameters = read(self, RelocalizerParameters)
@@ -279,15 +215,6 @@ class RelocalizerNode(LifecycleNode):
                 f'The stamps of the images are {difference_s:+.1f} s from the clock of this node; '
                 'with a played bag, set use_sim_time to true and play with a clock.',
             )
-
-    def _on_worker_error(self, error: Exception) -> None:
-        if isinstance(error, InputError):
-            self._warnings.warn(error.kind, str(error))
-        elif isinstance(error, PosefieldError):
-            self._warnings.warn('localization', str(error))
-        elif self.context.ok():
-            text = ''.join(traceback.format_exception(error))
-            self.get_logger().error(f'An image could not be localized.\n{text}')
 
     # Requests
 
