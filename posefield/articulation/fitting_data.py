@@ -143,8 +143,8 @@ class FittingPixels:
             within = first + (draws * size).long()
             anywhere = (draws * starts[:, 4, None]).long()
             chosen.append(torch.where(size > 0, within, anywhere))
-        pixels = self._order[images_B].gather(1, torch.cat(chosen, dim=1))
         per_image = self.rays_VN2.shape[1]
+        pixels = self._order.flatten()[torch.cat(chosen, dim=1) + images_B[:, None] * per_image]
         views_B = images_B // self.frames
         places = self.rays_VN2.flatten(0, 1)[(pixels + views_B[:, None] * per_image)]
         flat = pixels + images_B[:, None] * per_image

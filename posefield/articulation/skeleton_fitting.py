@@ -19,7 +19,7 @@ from posefield.learning.progress import Progress
 
 STEPS = 1200
 # Of all steps or seconds, before joints are chosen; and after.
-FIRST_SHARE, LAST_SHARE = 0.2, 0.3
+FIRST_SHARE, LAST_SHARE = 0.15, 0.2
 
 
 @dataclass(frozen=True)

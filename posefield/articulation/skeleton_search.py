@@ -1,27 +1,25 @@
 """Which joints there are, and what hangs on what, as the images say.
 
 The motion of free parts suggests too many joints: slender parts turn about themselves unseen.  A
-joint goes when the images are explained about as well with it frozen, the rest having adapted a
-little; and it goes to another parent, or turns about another line, when they are explained better
-so.
+joint goes when the images are explained about as well with it frozen, or with what it carries on
+a joint beside it, the rest having adapted a little; and it goes to another parent, or turns about
+another line, when they are explained better so.
 """
 
 from collections.abc import Callable, Iterator
+import contextlib
 import copy
 from dataclasses import dataclass
 from functools import partial
+import itertools
 
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
-from posefield.articulation.part_fitting_stage import make_adam
-from posefield.articulation.skeleton_stage import (
-    SkeletonLossConfig,
-    loss_of,
-    parameter_groups,
-    probe,
-)
-from posefield.articulation.skeleton_tracks import ROOT, SkeletonTracks
+from posefield.articulation.hierarchy import ROOT
+from posefield.articulation.skeleton_stage import SkeletonLossConfig
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.skeleton_trials import Outcome, Trial, Trials
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,17 @@ class SkeletonSearchConfig:
     Attributes:
         tolerance: a joint goes when the loss without it is higher by at most this share.
         gain: a joint goes to another parent or line when the loss is then lower by this share.
-        rounds: of removing and moving.
+        rounds: of removing and changing.
         frozen_steps, frozen_rate: that the rest has to adapt to a frozen joint, and its learning
             rates against those of a stage.
-        moved_steps: that all have to adapt to a joint on another parent or line, at full rates.
+        changed_steps: that all have to adapt to another change, at full rates.
+        last_steps: after them, for the best changes.
+        last_places, last_lines: how many those are, with joints elsewhere and about other lines.
         least_likely: joints that are tried before all others are kept, from those on that move
             least.
-        hopeless: another parent or line is given up when after a quarter of its steps the loss is
-            higher by this share.
+        hopeless: a change is given up when after a quarter of its steps the loss is higher by
+            this share than without it.
+        processes: that try changes at once; None for one per core (`Trials`).
     """
 
     tolerance: float = 0.015
@@ -46,13 +47,17 @@ class SkeletonSearchConfig:
     rounds: int = 4
     frozen_steps: int = 40
     frozen_rate: float = 0.3
-    moved_steps: int = 120
+    changed_steps: int = 120
+    last_steps: int = 240
+    last_places: int = 6
+    last_lines: int = 1
     least_likely: int = 8
     hopeless: float = 0.5
+    processes: int | None = None
 
 
 class SkeletonSearch:
-    """Removes and moves joints.
+    """Removes and changes joints.
 
     Args:
         pixels: all images.
@@ -68,87 +73,110 @@ class SkeletonSearch:
         config: SkeletonSearchConfig,
         goes_on: Callable[[], bool],
     ):
-        self._pixels, self._loss, self._config = pixels, loss, config
-        self._goes_on = goes_on
+        self._config, self._goes_on = config, goes_on
+        self._trials = Trials(pixels, loss, config.processes)
 
     def run(self, tracks: SkeletonTracks) -> SkeletonTracks:
         """Return the tracks with the joints that the images ask for."""
-        for _ in range(self._config.rounds):
-            tracks = self._pruned(tracks)
-            moved = self._moved(tracks)
-            if moved is None:
-                return tracks
-            tracks = moved
-        return self._pruned(tracks)
+        with self._trials:
+            for _ in range(self._config.rounds):
+                tracks = self._pruned(tracks)
+                changed = self._changed(tracks)
+                if changed is None:
+                    return tracks
+                tracks = changed
+            return self._pruned(tracks)
 
     def _pruned(self, tracks: SkeletonTracks) -> SkeletonTracks:
         """Return the tracks without joints that are hardly missed, one after the other."""
         while tracks.joints > 1 and self._goes_on():
-            tracks = self._adapted_to_frozen(copy.deepcopy(tracks))
-            frozen = self._without_one(tracks)
+            same = self._trials.one(self._freezing(copy.deepcopy(tracks)))
+            frozen = self._without_one(same)
             if frozen is None:
-                break
+                return same.tracks
             tracks = frozen
         return tracks
 
-    def _without_one(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
-        most = (1.0 + self._config.tolerance) * self._probe(tracks)
+    def _without_one(self, same: Outcome) -> SkeletonTracks | None:
+        tracks, most = same.tracks, (1.0 + self._config.tolerance) * same.loss
         order = sorted(range(tracks.joints), key=lambda joint: motion_of_joint(tracks, joint))
-        for joint in order[: self._config.least_likely]:
-            if not self._goes_on():
-                break
-            frozen = self._adapted_to_frozen(tracks.without(joint))
-            if self._probe(frozen) <= most:
-                return frozen
+        trials = (
+            self._freezing(tracks.without(joint)) for joint in order[: self._config.least_likely]
+        )
+        with contextlib.closing(self._tried(trials)) as outcomes:
+            for frozen in outcomes:
+                if frozen.loss <= most:
+                    return frozen.tracks
         return None
 
-    def _moved(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
-        """Return the tracks with the one joint elsewhere that helps most; None if none does."""
+    def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
+        """Return the tracks with the one change that helps most; None if none does.
+
+        Lines are tried when no other place helps: those of the joints at the end, which are a
+        detail.
+        """
         if not self._goes_on():
             return None
-        steps = self._config.moved_steps
-        base = self._probe(self._adapted(copy.deepcopy(tracks), steps, 1.0))
-        best, least = None, (1.0 - self._config.gain) * base
-        for move in other_places(tracks):
-            if not self._goes_on():
-                break
-            moved = self._adapted(move(), steps // 4, 1.0)
-            if self._probe(moved) > (1.0 + self._config.hopeless) * base:
-                continue
-            loss = self._probe(self._adapted(moved, steps - steps // 4, 1.0))
-            if loss < least:
-                best, least = moved, loss
-        return best
+        config = self._config
+        first = config.changed_steps // 4
+        same = self._trials.one(Trial(copy.deepcopy(tracks), first))
+        hopeless = (1.0 + config.hopeless) * same.loss
+        same = self._trials.one(Trial(same.tracks, config.changed_steps - first))
+        same = self._trials.one(Trial(same.tracks, config.last_steps))
+        for changes, last in (
+            (other_places(tracks), config.last_places),
+            (other_lines(tracks), config.last_lines),
+        ):
+            trials = (
+                Trial(change(), config.changed_steps, first_steps=first, hopeless=hopeless)
+                for change in changes
+            )
+            tried = sorted(self._tried(trials), key=lambda one: self._cost(one, tracks))
+            trials = (Trial(one.tracks, config.last_steps) for one in tried[:last])
+            tried = sorted(self._tried(trials), key=lambda one: self._cost(one, tracks))
+            if tried and self._cost(tried[0], tracks) < (1.0 - config.gain) * same.loss:
+                return tried[0].tracks
+        return None
 
-    def _probe(self, tracks: SkeletonTracks) -> float:
-        return probe(tracks, self._pixels, self._loss)
+    def _tried(self, trials: Iterator[Trial]) -> Iterator[Outcome]:
+        """Yield what comes of trials that were not given up, as long as there is time."""
+        with_time = itertools.takewhile(lambda _: self._goes_on(), trials)
+        with contextlib.closing(self._trials.all(with_time)) as outcomes:
+            yield from (outcome for outcome in outcomes if outcome is not None)
 
-    def _adapted_to_frozen(self, tracks: SkeletonTracks) -> SkeletonTracks:
-        return self._adapted(tracks, self._config.frozen_steps, self._config.frozen_rate)
+    def _freezing(self, tracks: SkeletonTracks) -> Trial:
+        return Trial(tracks, self._config.frozen_steps, self._config.frozen_rate)
 
-    def _adapted(self, tracks: SkeletonTracks, steps: int, rate: float) -> SkeletonTracks:
-        """Return the tracks after some steps whose rate falls to a tenth."""
-        groups = parameter_groups(tracks, self._loss, rate)
-        optimizer = make_adam(groups)
-        first = [group['lr'] for group in optimizer.param_groups]
-        generator = torch.Generator(self._pixels.device).manual_seed(1)
-        for step in range(steps):
-            for group, lr in zip(optimizer.param_groups, first, strict=True):
-                group['lr'] = lr * (1.0 - 0.9 * step / steps)
-            loss, *_ = loss_of(tracks, self._pixels, self._loss, self._loss.sharp_px, generator)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return tracks
+    def _cost(self, outcome: Outcome, before: SkeletonTracks) -> float:
+        """Return the loss, less the tolerance where there are fewer joints than before."""
+        fewer = outcome.tracks.joints < before.joints
+        return outcome.loss / (1.0 + self._config.tolerance) if fewer else outcome.loss
 
 
 def other_places(tracks: SkeletonTracks) -> Iterator[Callable[[], SkeletonTracks]]:
-    """Yield what makes the tracks with one joint on another parent or about another line."""
+    """Yield what makes the tracks with one joint elsewhere, or in one with a joint beside it."""
+    for joint, other in joints_beside(tracks):
+        yield partial(tracks.absorbed, joint, other)
     for joint, parent in other_parents(tracks):
         yield partial(tracks.rehung, joint, parent)
+
+
+def other_lines(tracks: SkeletonTracks) -> Iterator[Callable[[], SkeletonTracks]]:
+    """Yield what makes the tracks with one joint about another line."""
     for joint, part in last_parts(tracks):
         for axis in range(3):
             yield partial(tracks.turning_about, joint, part, axis)
+
+
+def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
+    """Return joints with those on the same parent, which could carry what they do."""
+    parents = tracks.hierarchy.parents
+    return [
+        (joint, other)
+        for joint, over in enumerate(parents)
+        for other, above in enumerate(parents)
+        if over == above and other != joint
+    ]
 
 
 def last_parts(tracks: SkeletonTracks) -> list[tuple[int, int]]:
@@ -180,6 +208,9 @@ def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
         above = hierarchy.parents[parent] if parent != ROOT else None
         beside = [other for other, over in enumerate(hierarchy.parents) if over == parent]
         carried = hierarchy.carried_by(joint)
+        if parent not in hierarchy.joint_of_part and beside == [joint]:
+            # Nothing would be left on the parent.
+            continue
         for other, over in enumerate(hierarchy.parents):
             near = over == parent or over in beside or (above is not None and over == above)
             if near and other != parent and not carried[other]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.hierarchy import Hierarchy
 from posefield.articulation.part_fitting_stage import compare, make_adam
-from posefield.articulation.skeleton_tracks import Hierarchy, SkeletonTracks
+from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.learning.schedules import Cosine
 from posefield.learning.stage import Stage
 
@@ -25,7 +26,7 @@ class SkeletonLossConfig:
 
     Attributes:
         counts: pixels of an image of each kind (`FittingPixels.draw`).
-        images: of a step.
+        images: of a step; many, because every frame has positions of its own.
         soft_px, sharp_px: width of the outlines at first, and from the middle of a stage on.
         depth_blur: `render_ellipses`, scene units.
         colour_weight, smoothness_weight, square_weight: of the losses, against 1 for the
@@ -34,8 +35,8 @@ class SkeletonLossConfig:
             colours, textures, light.
     """
 
-    counts: tuple[int, int, int, int] = (48, 48, 72, 16)
-    images: int = 20
+    counts: tuple[int, int, int, int] = (32, 32, 48, 10)
+    images: int = 60
     soft_px: float = 1.0
     sharp_px: float = 0.5
     depth_blur: float = 0.03

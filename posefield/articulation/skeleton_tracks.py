@@ -6,7 +6,7 @@ exponentials).  To turn a line changes nothing at rest, which keeps joints and p
 they are learned together.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import roma
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from posefield.articulation.ellipsoid_rendering import Appearance
+from posefield.articulation.hierarchy import ROOT, Hierarchy
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.tree_fitting import Tree
 
-ROOT = -1
 # How much the sizes are held to the first ones.
 GROWTH_WEIGHT = 0.01
 # How much the point of a joint on another parent is drawn to where it was.
@@ -36,76 +36,6 @@ _PARAMETERS = (
     'light_3',
 )
 _BUFFERS = ('root_rest_3', 'first_log_radii_P3')
-
-
-@dataclass(frozen=True)
-class Hierarchy:
-    """What hangs on what.
-
-    Attributes:
-        parents: of every joint the joint above it, which comes before it; ROOT for none.
-        prismatic: of every joint, whether it slides; else it turns.
-        joint_of_part: of every part the joint that carries it; ROOT for none.
-    """
-
-    parents: tuple[int, ...]
-    prismatic: tuple[bool, ...]
-    joint_of_part: tuple[int, ...]
-
-    def carried_by(self, joint: int) -> list[bool]:
-        """Return of every joint whether it is this one or below it."""
-        carried = [False] * len(self.parents)
-        for index, parent in enumerate(self.parents):
-            carried[index] = index == joint or (parent != ROOT and carried[parent])
-        return carried
-
-    def without(self, joint: int) -> 'Hierarchy':
-        """Return the hierarchy in which what a joint carries hangs on the joint above it."""
-        kept = [index for index in range(len(self.parents)) if index != joint]
-        new = {old: index for index, old in enumerate(kept)} | {ROOT: ROOT}
-        above = self.parents[joint]
-        new[joint] = new[above]
-        return Hierarchy(
-            tuple(new[self.parents[index]] for index in kept),
-            tuple(self.prismatic[index] for index in kept),
-            tuple(new[carrier] for carrier in self.joint_of_part),
-        )
-
-    def rehung(self, joint: int, parent: int) -> tuple['Hierarchy', list[int]]:
-        """Return the hierarchy with a joint on another one, and the old indices in its order."""
-        above = list(self.parents)
-        above[joint] = parent
-        order: list[int] = []
-        while len(order) < len(above):
-            order.extend(
-                index
-                for index, over in enumerate(above)
-                if index not in order and (over == ROOT or over in order)
-            )
-        new = {old: index for index, old in enumerate(order)} | {ROOT: ROOT}
-        hierarchy = Hierarchy(
-            tuple(new[above[old]] for old in order),
-            tuple(self.prismatic[old] for old in order),
-            tuple(new[carrier] for carrier in self.joint_of_part),
-        )
-        return hierarchy, order
-
-    def to_dict(self) -> dict:
-        """Return what JSON holds."""
-        return {
-            'parents': list(self.parents),
-            'prismatic': list(self.prismatic),
-            'joint_of_part': list(self.joint_of_part),
-        }
-
-    @classmethod
-    def from_dict(cls, content: dict) -> 'Hierarchy':
-        """Return the hierarchy of `to_dict`."""
-        return cls(
-            tuple(int(value) for value in content['parents']),
-            tuple(bool(value) for value in content['prismatic']),
-            tuple(int(value) for value in content['joint_of_part']),
-        )
 
 
 class SkeletonTracks(nn.Module):
@@ -243,7 +173,7 @@ class SkeletonTracks(nn.Module):
     @torch.no_grad()
     def without(self, joint: int) -> 'SkeletonTracks':
         """Return the tracks with a joint frozen in the middle of its positions."""
-        values = {name: getattr(self, name) for name in (*_PARAMETERS, *_BUFFERS)}
+        values = self._values()
         middle = self.positions_FJ[:, joint].median()
         axis, point = self.unit_axes_J3[joint], self.points_J3[joint]
         if self.hierarchy.prismatic[joint]:
@@ -263,9 +193,7 @@ class SkeletonTracks(nn.Module):
             parts[:, None], self.rest_centres_P3 @ R.T + t, self.rest_centres_P3
         )
         kept = [index for index in range(self.joints) if index != joint]
-        values['axes_J3'], values['points_J3'] = values['axes_J3'][kept], values['points_J3'][kept]
-        values['positions_FJ'] = self.positions_FJ[:, kept]
-        return SkeletonTracks(self.hierarchy.without(joint), values)
+        return SkeletonTracks(self.hierarchy.without(joint), _with_joints(values, kept))
 
     @torch.no_grad()
     def rehung(self, joint: int, parent: int) -> 'SkeletonTracks':
@@ -284,19 +212,18 @@ class SkeletonTracks(nn.Module):
         moved = eye - R_between
         normal = (moved.mT @ moved).mean(dim=0) + POINT_PULL * eye
         right = _placed(moved.mT, t_between).mean(dim=0) + POINT_PULL * self.points_J3[joint]
-        values = {name: getattr(self, name) for name in (*_PARAMETERS, *_BUFFERS)}
+        values = self._values()
         hierarchy, order = self.hierarchy.rehung(joint, parent)
-        for name in ('axes_J3', 'points_J3', 'positions_FJ'):
-            values[name] = values[name].clone()
         values['axes_J3'][joint] = axis
         values['points_J3'][joint] = torch.linalg.solve(normal, right)
         values['positions_FJ'][:, joint] = turns @ axis
-        values['axes_J3'], values['points_J3'] = (
-            values['axes_J3'][order],
-            values['points_J3'][order],
-        )
-        values['positions_FJ'] = values['positions_FJ'][:, order]
-        return SkeletonTracks(hierarchy, values)
+        return SkeletonTracks(hierarchy, _with_joints(values, order))
+
+    @torch.no_grad()
+    def absorbed(self, joint: int, other: int) -> 'SkeletonTracks':
+        """Return the tracks without a joint; another one, not below it, carries what it did."""
+        hierarchy, kept = self.hierarchy.absorbed(joint, other)
+        return SkeletonTracks(hierarchy, _with_joints(self._values(), kept))
 
     @torch.no_grad()
     def turning_about(self, joint: int, part: int, axis: int) -> 'SkeletonTracks':
@@ -304,7 +231,7 @@ class SkeletonTracks(nn.Module):
 
         Its positions are those of the nearest turns about that axis.
         """
-        values = {name: getattr(self, name).clone() for name in (*_PARAMETERS, *_BUFFERS)}
+        values = self._values()
         direction = _rotations(self.rest_quaternions_P4[part])[:, axis]
         halves = self.positions_FJ[:, joint] / 2.0
         along = self.unit_axes_J3[joint] @ direction
@@ -316,11 +243,15 @@ class SkeletonTracks(nn.Module):
     def shaped_as(self, hierarchy: Hierarchy) -> 'SkeletonTracks':
         """Return tracks of other joints over the same frames and parts, to load values into."""
         joints = len(hierarchy.parents)
-        values = {name: getattr(self, name) for name in (*_PARAMETERS, *_BUFFERS)}
+        values = self._values()
         for name in ('axes_J3', 'points_J3'):
             values[name] = values[name].new_ones(joints, 3)
         values['positions_FJ'] = self.positions_FJ.new_zeros(len(self.positions_FJ), joints)
         return SkeletonTracks(hierarchy, values)
+
+    def _values(self) -> dict[str, torch.Tensor]:
+        """Return copies of all numbers."""
+        return {name: getattr(self, name).detach().clone() for name in (*_PARAMETERS, *_BUFFERS)}
 
     @torch.no_grad()
     def tree(self) -> Tree:
@@ -357,6 +288,16 @@ class SkeletonTracks(nn.Module):
             link_of_part,
             T_link_part,
         )
+
+
+def _with_joints(values: dict[str, torch.Tensor], joints: list[int]) -> dict[str, torch.Tensor]:
+    """Return numbers with some of the joints, in their order."""
+    return {
+        **values,
+        'axes_J3': values['axes_J3'][joints],
+        'points_J3': values['points_J3'][joints],
+        'positions_FJ': values['positions_FJ'][:, joints],
+    }
 
 
 def _at_rest(tree: Tree, positions_L: np.ndarray) -> np.ndarray:

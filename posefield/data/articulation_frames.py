@@ -9,17 +9,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 import multiprocessing
-import multiprocessing.connection
-import os
 from pathlib import Path
-import signal
-import threading
 
 import numpy as np
 
 from posefield.data.simulated_robot import SimulatedRobot
 from posefield.data.tiny_renderer import GlView
 from posefield.errors import DataError
+from posefield.worker_processes import cores, serve_parent
 
 # Fewer images than this are not worth the start of another process.
 IMAGES_PER_PROCESS = 100
@@ -76,7 +73,7 @@ def draw_frames(drawing: Drawing, processes: int | None = None) -> Iterator[Draw
     """
     if processes is None:
         images = len(drawing.positions_FJ) * len(drawing.views)
-        processes = max(1, min(len(os.sched_getaffinity(0)), images // IMAGES_PER_PROCESS))
+        processes = max(1, min(cores(), images // IMAGES_PER_PROCESS))
     if processes < 1:
         raise DataError(f'At least 1 process is needed to draw, got {processes}.')
     frames = range(len(drawing.positions_FJ))
@@ -120,9 +117,7 @@ class DrawingWorker:
     @classmethod
     def start(cls, drawing: Drawing) -> None:
         """Load the robot; called once in every worker."""
-        # Ctrl-C reaches every process of the terminal: the parent ends the pool.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        serve_parent()
         cls.drawing = drawing
         cls.robot = SimulatedRobot(drawing.urdf).__enter__()
 
@@ -135,9 +130,3 @@ class DrawingWorker:
     def draw_at(cls, positions_J: np.ndarray) -> DrawnFrame:
         """Draw a moment with the joints at positions."""
         return cls.drawing.draw_at(cls.robot, positions_J)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has been killed, which no signal tells."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

@@ -17,7 +17,9 @@ TINY = FastPreset(
     minutes=0.1,
     fitting=PartFittingConfig(parts=4, restarts=1, neighbours=2),
     skeleton=SkeletonFittingConfig(
-        search=SkeletonSearchConfig(frozen_steps=4, moved_steps=8, rounds=1)
+        search=SkeletonSearchConfig(
+            frozen_steps=4, changed_steps=8, last_steps=4, rounds=1, processes=1
+        )
     ),
     surface=SurfaceConfig(
         DecoderConfig(octaves=2, width=16, depth=2, largest_residual=0.06),

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from posefield.articulation.hierarchy import ROOT, Hierarchy
 from posefield.articulation.skeleton_fitting import SkeletonFittingConfig, fit_skeleton
 from posefield.articulation.skeleton_search import (
     SkeletonSearch,
     SkeletonSearchConfig,
+    joints_beside,
     last_parts,
     other_parents,
 )
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
-from posefield.articulation.skeleton_tracks import ROOT, Hierarchy, SkeletonTracks
+from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.structure import propose_tree
 from posefield.articulation.tree_fitting import Tree
 from posefield.errors import LearningInterrupted
@@ -188,7 +190,9 @@ def test_axes_are_found_in_images(pixels, square_weight, bound_deg):
 def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
     tree = with_a_joint_too_many()
     tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
-    config = SkeletonSearchConfig(frozen_steps=20, moved_steps=20, rounds=1)
+    config = SkeletonSearchConfig(
+        frozen_steps=20, changed_steps=20, last_steps=0, rounds=1, processes=1
+    )
     found = SkeletonSearch(pixels, FEW, config, lambda: True).run(tracks)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
@@ -199,7 +203,7 @@ def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
     tree = arm_tree()
     wrong = SkeletonTracks.from_tree(tree, arm_motion(tree)).rehung(2, 0)
     assert (2, 1) in other_parents(wrong)
-    config = SkeletonSearchConfig(frozen_steps=20, moved_steps=60)
+    config = SkeletonSearchConfig(frozen_steps=20, changed_steps=60, last_steps=40, processes=1)
     found = SkeletonSearch(pixels, FEW, config, lambda: True).run(wrong)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert probe(found, pixels, FEW) < probe(wrong, pixels, FEW)
@@ -244,9 +248,54 @@ def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels
     with torch.no_grad():
         stuck.axes_J3[2] = torch.tensor(AXES[1])
         stuck.positions_FJ[:, 2] = 0.0
-    config = SkeletonSearchConfig(frozen_steps=20, moved_steps=60, tolerance=-1.0)
+    config = SkeletonSearchConfig(
+        frozen_steps=20, changed_steps=60, tolerance=-0.5, last_steps=20, processes=1
+    )
     found = SkeletonSearch(pixels, FEW, config, lambda: True).run(stuck)
     assert axis_errors_deg(found.tree()).max() < 12.0
+
+
+def with_the_second_link_in_two() -> Tree:
+    """The arm with the parts of the second link on two joints beside each other that are one."""
+    tree = arm_tree()
+    rows = [0, 1, 2, 2, 3]
+    return replace(
+        tree,
+        parents=(-1, 0, 1, 1, 2),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=tree.T_parent_joint_L44[rows],
+        axes_L3=tree.axes_L3[rows],
+        positions_FL=tree.positions_FL[:, rows],
+        link_of_part=np.array([0, 1, 2, 3, 4]),
+    )
+
+
+def test_what_a_joint_carries_stays_in_place_at_rest_when_another_one_takes_it():
+    tree = with_the_second_link_in_two()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(arm_tree()))
+    assert (1, 2) in joints_beside(tracks) and (2, 1) in joints_beside(tracks)
+    taken = tracks.absorbed(1, 2)
+    assert taken.hierarchy == Hierarchy((ROOT, 0, 1), (False,) * 3, (ROOT, 0, 1, 1, 2))
+    torch.testing.assert_close(taken.rest_centres_P3, tracks.rest_centres_P3)
+    torch.testing.assert_close(taken.axes_J3, tracks.axes_J3[[0, 2, 3]])
+    assert_same_poses(taken, part_poses(arm_tree()))
+
+
+def test_two_joints_that_are_one_become_one(pixels):
+    tracks = SkeletonTracks.from_tree(with_the_second_link_in_two(), arm_motion(arm_tree()))
+    config = SkeletonSearchConfig(
+        tolerance=0.05, frozen_steps=10, changed_steps=20, last_steps=20, rounds=2, processes=1
+    )
+    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_a_joint_that_alone_hangs_on_one_without_parts_stays_there():
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    assert (2, 0) in other_parents(tracks)
+    tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 0, 0, 0, 2))
+    assert all(joint != 2 for joint, _ in other_parents(tracks))
 
 
 def test_a_search_without_time_changes_nothing(pixels):
@@ -256,7 +305,9 @@ def test_a_search_without_time_changes_nothing(pixels):
 
 
 def test_the_fitted_motion_is_that_of_the_tree(pixels):
-    config = SkeletonFittingConfig(FEW, SkeletonSearchConfig(frozen_steps=5, moved_steps=8))
+    config = SkeletonFittingConfig(
+        FEW, SkeletonSearchConfig(frozen_steps=5, changed_steps=8, processes=1)
+    )
     tree, motion = fit_skeleton(
         with_a_joint_too_many(), arm_motion(arm_tree()), pixels, config,
         generator=seeded(), steps=20,

@@ -1,0 +1,171 @@
+"""Trials of other joints: how well the images are explained once all has adapted to a change.
+
+Trials know nothing of each other, so that some run at once, in processes of their own: one process
+spends most of its time between small operations, and gains nothing from a second thread.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+import math
+import multiprocessing
+import pickle
+
+import torch
+
+from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.part_fitting_stage import make_adam
+from posefield.articulation.skeleton_stage import (
+    SkeletonLossConfig,
+    loss_of,
+    parameter_groups,
+    probe,
+)
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.errors import LearningError
+from posefield.worker_processes import cores, serve_parent
+
+MOST_PROCESSES = 4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes:
+        tracks: changed already; they are changed further in place.
+        steps, rate: that all have to adapt, and their learning rates against those of a stage.
+        first_steps, hopeless: it is given up when the loss after so many of the steps is higher.
+    """
+
+    tracks: SkeletonTracks
+    steps: int
+    rate: float = 1.0
+    first_steps: int = 0
+    hopeless: float = math.inf
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out: tracks that have adapted, and their loss."""
+
+    tracks: SkeletonTracks
+    loss: float
+
+
+class Trials:
+    """Runs trials; used as a context.
+
+    Args:
+        pixels: all images.
+        loss: what joints are fitted to.
+        processes: that run trials at once; None for one per core, up to 4, and 1 on a GPU.
+    """
+
+    def __init__(
+        self, pixels: FittingPixels, loss: SkeletonLossConfig, processes: int | None = None
+    ):
+        if processes is None:
+            processes = min(cores(), MOST_PROCESSES) if pixels.device.type == 'cpu' else 1
+        self._pixels, self._loss, self._processes = pixels, loss, processes
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> 'Trials':
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def one(self, trial: Trial) -> Outcome | None:
+        """Return what comes of a trial, or None where it was given up."""
+        return run_trial(trial, self._pixels, self._loss)
+
+    def all(self, trials: Iterable[Trial]) -> Iterator[Outcome | None]:
+        """Yield what comes of trials, in their order.
+
+        Raises:
+            LearningError: when a process ends before its work is done.
+        """
+        if self._processes == 1:
+            yield from map(self.one, trials)
+            return
+        waiting: deque[Future[bytes]] = deque()
+        try:
+            for trial in trials:
+                waiting.append(self._submit(trial))
+                if len(waiting) > self._processes:
+                    yield pickle.loads(waiting.popleft().result())
+            while waiting:
+                yield pickle.loads(waiting.popleft().result())
+        except BrokenProcessPool as error:
+            raise LearningError(
+                'A process that tried other joints ended before its work was done; was it '
+                'killed for want of memory?'
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _submit(self, trial: Trial) -> Future[bytes]:
+        if self._pool is None:
+            # As bytes, because tensors themselves would go through shared memory.
+            task = pickle.dumps((self._pixels, self._loss))
+            self._pool = ProcessPoolExecutor(
+                self._processes, multiprocessing.get_context('spawn'), _Process.start, (task,)
+            )
+        return self._pool.submit(_Process.run, pickle.dumps(trial))
+
+
+def run_trial(trial: Trial, pixels: FittingPixels, loss: SkeletonLossConfig) -> Outcome | None:
+    """Return the tracks of a trial after its steps, or None where it was given up."""
+    tracks, left = trial.tracks, trial.steps
+    if trial.first_steps:
+        adapt(tracks, pixels, loss, trial.first_steps, trial.rate)
+        left -= trial.first_steps
+        if not probe(tracks, pixels, loss) <= trial.hopeless:
+            return None
+    adapt(tracks, pixels, loss, left, trial.rate)
+    return Outcome(tracks, probe(tracks, pixels, loss))
+
+
+def adapt(
+    tracks: SkeletonTracks,
+    pixels: FittingPixels,
+    config: SkeletonLossConfig,
+    steps: int,
+    rate: float,
+) -> None:
+    """Fit tracks for some steps whose rate falls to a tenth."""
+    optimizer = make_adam(parameter_groups(tracks, config, rate))
+    first = [group['lr'] for group in optimizer.param_groups]
+    generator = torch.Generator(pixels.device).manual_seed(1)
+    for step in range(steps):
+        for group, lr in zip(optimizer.param_groups, first, strict=True):
+            group['lr'] = lr * (1.0 - 0.9 * step / steps)
+        loss, *_ = loss_of(tracks, pixels, config, config.sharp_px, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+class _Process:
+    """What one process has to run trials, which only it has."""
+
+    pixels: FittingPixels
+    loss: SkeletonLossConfig
+
+    @classmethod
+    def start(cls, task: bytes) -> None:
+        """Take the images; called once in every process."""
+        serve_parent()
+        torch.set_num_threads(1)
+        cls.pixels, cls.loss = pickle.loads(task)
+
+    @classmethod
+    def run(cls, trial: bytes) -> bytes:
+        """Run a trial."""
+        return pickle.dumps(run_trial(pickle.loads(trial), cls.pixels, cls.loss))
