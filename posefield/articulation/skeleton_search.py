@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import contextlib
 import copy
 from dataclasses import dataclass
-from functools import partial
 import itertools
 
 import torch
@@ -32,7 +31,8 @@ class SkeletonSearchConfig:
         rounds: of removing and changing.
         frozen_steps, frozen_rate: that the rest has to adapt to a frozen joint, and its learning
             rates against those of a stage.
-        changed_steps: that all have to adapt to another change, at full rates.
+        places: other parents that are tried, from those on that fit the motion as it was.
+        changed_steps: that all have to adapt to such a change, at full rates.
         last_steps: after them, for the best changes.
         last_places, last_lines: how many those are, with joints elsewhere and about other lines.
         least_likely: joints that are tried before all others are kept, from those on that move
@@ -44,9 +44,10 @@ class SkeletonSearchConfig:
 
     tolerance: float = 0.015
     gain: float = 0.004
-    rounds: int = 4
+    rounds: int = 8
     frozen_steps: int = 40
     frozen_rate: float = 0.3
+    places: int = 16
     changed_steps: int = 120
     last_steps: int = 240
     last_places: int = 6
@@ -99,14 +100,12 @@ class SkeletonSearch:
 
     def _without_one(self, same: Outcome) -> SkeletonTracks | None:
         tracks, most = same.tracks, (1.0 + self._config.tolerance) * same.loss
-        order = sorted(range(tracks.joints), key=lambda joint: motion_of_joint(tracks, joint))
-        trials = (
-            self._freezing(tracks.without(joint)) for joint in order[: self._config.least_likely]
-        )
+        frozen = nearest(tracks, [tracks.without(joint) for joint in range(tracks.joints)])
+        trials = (self._freezing(one) for one in frozen[: self._config.least_likely])
         with contextlib.closing(self._tried(trials)) as outcomes:
-            for frozen in outcomes:
-                if frozen.loss <= most:
-                    return frozen.tracks
+            for outcome in outcomes:
+                if outcome.loss <= most:
+                    return outcome.tracks
         return None
 
     def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
@@ -123,13 +122,14 @@ class SkeletonSearch:
         hopeless = (1.0 + config.hopeless) * same.loss
         same = self._trials.one(Trial(same.tracks, config.changed_steps - first))
         same = self._trials.one(Trial(same.tracks, config.last_steps))
+        places = nearest(tracks, other_places(tracks))[: config.places]
         for changes, last in (
-            (other_places(tracks), config.last_places),
+            (places, config.last_places),
             (other_lines(tracks), config.last_lines),
         ):
             trials = (
-                Trial(change(), config.changed_steps, first_steps=first, hopeless=hopeless)
-                for change in changes
+                Trial(changed, config.changed_steps, first_steps=first, hopeless=hopeless)
+                for changed in changes
             )
             tried = sorted(self._tried(trials), key=lambda one: self._cost(one, tracks))
             trials = (Trial(one.tracks, config.last_steps) for one in tried[:last])
@@ -153,19 +153,19 @@ class SkeletonSearch:
         return outcome.loss / (1.0 + self._config.tolerance) if fewer else outcome.loss
 
 
-def other_places(tracks: SkeletonTracks) -> Iterator[Callable[[], SkeletonTracks]]:
-    """Yield what makes the tracks with one joint elsewhere, or in one with a joint beside it."""
-    for joint, other in joints_beside(tracks):
-        yield partial(tracks.absorbed, joint, other)
-    for joint, parent in other_parents(tracks):
-        yield partial(tracks.rehung, joint, parent)
+def other_places(tracks: SkeletonTracks) -> list[SkeletonTracks]:
+    """Return the tracks with one joint on another parent, or in one with a joint beside it."""
+    absorbed = [tracks.absorbed(*pair) for pair in joints_beside(tracks)]
+    return absorbed + [tracks.rehung(*pair) for pair in other_parents(tracks)]
 
 
-def other_lines(tracks: SkeletonTracks) -> Iterator[Callable[[], SkeletonTracks]]:
-    """Yield what makes the tracks with one joint about another line."""
-    for joint, part in last_parts(tracks):
-        for axis in range(3):
-            yield partial(tracks.turning_about, joint, part, axis)
+def other_lines(tracks: SkeletonTracks) -> list[SkeletonTracks]:
+    """Return the tracks with one joint at the end about another line."""
+    return [
+        tracks.turning_about(joint, part, axis)
+        for joint, part in last_parts(tracks)
+        for axis in range(3)
+    ]
 
 
 def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
@@ -220,12 +220,17 @@ def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     return found
 
 
+def nearest(tracks: SkeletonTracks, changed: list[SkeletonTracks]) -> list[SkeletonTracks]:
+    """Return changed tracks, those that hardly move the parts elsewhere first."""
+    return sorted(changed, key=lambda one: distance(tracks, one))
+
+
 @torch.no_grad()
-def motion_of_joint(tracks: SkeletonTracks, joint: int) -> float:
-    """Return how far the surfaces of parts are from where they would be were the joint frozen."""
+def distance(tracks: SkeletonTracks, others: SkeletonTracks) -> float:
+    """Return how far the surfaces of parts are from where they are in others; scene units."""
     frames = torch.arange(len(tracks.positions_FJ), device=tracks.positions_FJ.device)
     R, t = tracks.poses(frames)
-    R_frozen, t_frozen = tracks.without(joint).poses(frames)
-    turned = ((R - R_frozen) * tracks.radii_P3[:, None, :]).square().sum(dim=(-1, -2))
-    moved = (t - t_frozen).square().sum(dim=-1)
+    R_other, t_other = others.poses(frames)
+    turned = ((R - R_other) * tracks.radii_P3[:, None, :]).square().sum(dim=(-1, -2))
+    moved = (t - t_other).square().sum(dim=-1)
     return float((turned + moved).mean().sqrt())

@@ -13,8 +13,10 @@ from posefield.articulation.skeleton_fitting import SkeletonFittingConfig, fit_s
 from posefield.articulation.skeleton_search import (
     SkeletonSearch,
     SkeletonSearchConfig,
+    distance,
     joints_beside,
     last_parts,
+    nearest,
     other_parents,
 )
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
@@ -297,6 +299,16 @@ def test_a_joint_that_alone_hangs_on_one_without_parts_stays_there():
     assert (2, 0) in other_parents(tracks)
     tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 0, 0, 0, 2))
     assert all(joint != 2 for joint, _ in other_parents(tracks))
+
+
+def test_changes_that_hardly_move_the_parts_come_first():
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    assert distance(tracks, tracks.turning_about(2, 4, 0)) > 0.0
+    same = copy.deepcopy(tracks)
+    far = tracks.without(0)
+    near = tracks.without(2)
+    assert distance(tracks, same) < 1e-6
+    assert nearest(tracks, [far, same, near]) == [same, near, far]
 
 
 def test_a_search_without_time_changes_nothing(pixels):
