@@ -39,9 +39,9 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    fitting_share: float = 0.38
-    skeleton_share: float = 0.4
-    surface_share: float = 0.14
+    fitting_share: float = 0.42
+    skeleton_share: float = 0.38
+    surface_share: float = 0.13
     scene_radius: float = 1.0
 
 

@@ -109,19 +109,17 @@ class SkeletonSearch:
         return None
 
     def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
-        """Return the tracks with the one change that helps most; None if none does.
+        """Return the tracks with one change that helps; None if none does.
 
-        Lines are tried when no other place helps: those of the joints at the end, which are a
-        detail.
+        Lines are tried when no other place helps: those of the joints at the end are a detail.
         """
         if not self._goes_on():
             return None
         config = self._config
         first = config.changed_steps // 4
-        same = self._trials.one(Trial(copy.deepcopy(tracks), first))
-        hopeless = (1.0 + config.hopeless) * same.loss
-        same = self._trials.one(Trial(same.tracks, config.changed_steps - first))
-        same = self._trials.one(Trial(same.tracks, config.last_steps))
+        begun = self._trials.one(Trial(copy.deepcopy(tracks), first))
+        hopeless = (1.0 + config.hopeless) * begun.loss
+        same = self._trials.one(Trial(begun.tracks, config.changed_steps - first))
         places = nearest(tracks, other_places(tracks))[: config.places]
         for changes, last in (
             (places, config.last_places),
@@ -131,12 +129,31 @@ class SkeletonSearch:
                 Trial(changed, config.changed_steps, first_steps=first, hopeless=hopeless)
                 for changed in changes
             )
-            tried = sorted(self._tried(trials), key=lambda one: self._cost(one, tracks))
-            trials = (Trial(one.tracks, config.last_steps) for one in tried[:last])
-            tried = sorted(self._tried(trials), key=lambda one: self._cost(one, tracks))
-            if tried and self._cost(tried[0], tracks) < (1.0 - config.gain) * same.loss:
-                return tried[0].tracks
+            changed = self._better(tracks, same, trials, last)
+            if changed is not None:
+                return changed
         return None
+
+    def _better(
+        self, tracks: SkeletonTracks, same: Outcome, trials: Iterator[Trial], last: int
+    ) -> SkeletonTracks | None:
+        """Return the first change that helps at once, else the best of those that need longer.
+
+        What is hung on another parent has much to adapt.
+        """
+        tried = []
+        with contextlib.closing(self._tried(trials)) as outcomes:
+            for outcome in outcomes:
+                if self._helps(outcome, tracks, same):
+                    return outcome.tracks
+                tried.append(outcome)
+        tried.sort(key=lambda outcome: self._cost(outcome, tracks))
+        longer = [copy.deepcopy(same.tracks), *(outcome.tracks for outcome in tried[:last])]
+        outcomes = list(self._tried(Trial(one, self._config.last_steps) for one in longer))
+        if len(outcomes) < 2:
+            return None
+        best = min(outcomes[1:], key=lambda outcome: self._cost(outcome, tracks))
+        return best.tracks if self._helps(best, tracks, outcomes[0]) else None
 
     def _tried(self, trials: Iterator[Trial]) -> Iterator[Outcome]:
         """Yield what comes of trials that were not given up, as long as there is time."""
@@ -146,6 +163,9 @@ class SkeletonSearch:
 
     def _freezing(self, tracks: SkeletonTracks) -> Trial:
         return Trial(tracks, self._config.frozen_steps, self._config.frozen_rate)
+
+    def _helps(self, outcome: Outcome, before: SkeletonTracks, same: Outcome) -> bool:
+        return self._cost(outcome, before) < (1.0 - self._config.gain) * same.loss
 
     def _cost(self, outcome: Outcome, before: SkeletonTracks) -> float:
         """Return the loss, less the tolerance where there are fewer joints than before."""
