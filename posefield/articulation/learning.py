@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import threading
 from typing import TypeVar
@@ -196,10 +197,12 @@ class _Learner:
             **watched,
             **self._share(settings.fitting_share),
         )
-        proposed = self._proposed(lambda: propose_tree(fitted.motion, structure_config))
+        proposals = [
+            (self._proposed(partial(propose_tree, motion, structure_config)), motion)
+            for motion in fitted.motions
+        ]
         tree, motion = fit_skeleton(
-            proposed.tree,
-            fitted.motion,
+            proposals,
             fitted.pixels,
             settings.skeleton,
             generator=run.generator,
@@ -220,7 +223,7 @@ class _Learner:
             motion, pixels, settings.surface, settings.surface_stage, first_weights, run.device
         )
         run.run_stage(stage, **self._share(settings.surface_share))
-        return stage.result(), stage.surface, ProposedTree(tree, proposed.levels)
+        return stage.result(), stage.surface, tree
 
     def _share(self, share: float) -> dict[str, float | int | None]:
         if self.length.steps is not None:

@@ -31,7 +31,7 @@ class PartFittingConfig:
     Attributes:
         parts: ellipsoids; more than the thing has links, because those of one link are merged.
         short_side: of the images, at most.
-        restarts: runs from different frames, of which the best is kept.
+        restarts: runs from different frames.
         neighbours: of a part, whose motion against it is kept small.
         stage: of a run.
     """
@@ -55,16 +55,21 @@ class FittedParts:
     """What came out.
 
     Attributes:
-        motion: parts and poses in the training frames.
-        scores: how badly every run explains the training images; the least one was kept.
+        motions: of every run, parts and poses in the training frames.
+        scores: how badly every run explains the training images.
         first_frames: where every run began, as indices of the video.
         pixels: what they were fitted to.
     """
 
-    motion: PartMotion
+    motions: tuple[PartMotion, ...]
     scores: tuple[float, ...]
     first_frames: tuple[int, ...]
     pixels: FittingPixels
+
+    @property
+    def motion(self) -> PartMotion:
+        """Of the run that explains the training images best."""
+        return self.motions[best(self.scores)]
 
 
 def fit_parts(
@@ -107,7 +112,7 @@ def fit_parts(
         steps = STEPS * config.restarts
     starts = first_frames(pixels, config.restarts)
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    runs, scores = [], []
+    motions, scores = [], []
     for run, start in enumerate(starts):
         seeds = seed_parts(pixels, start, config.parts, np.random.default_rng([seed, run]))
         tracks = EllipsoidTracks(seeds, len(frames), config.neighbours).to(device)
@@ -121,10 +126,10 @@ def fit_parts(
             stop=stop,
             checkpoints=checkpoints,
         )
-        runs.append(tracks)
+        motions.append(motion_of(tracks, frames))
         scores.append(score(tracks, pixels, config.stage))
-    motion = motion_of(runs[best(scores)], frames)
-    return FittedParts(motion, tuple(scores), tuple(frames[start] for start in starts), pixels)
+    began = tuple(frames[start] for start in starts)
+    return FittedParts(tuple(motions), tuple(scores), began, pixels)
 
 
 def motion_of(tracks: EllipsoidTracks, frames: tuple[int, ...]) -> PartMotion:

@@ -39,9 +39,9 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    fitting_share: float = 0.42
+    fitting_share: float = 0.4
     skeleton_share: float = 0.38
-    surface_share: float = 0.13
+    surface_share: float = 0.12
     scene_radius: float = 1.0
 
 

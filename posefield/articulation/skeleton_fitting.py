@@ -1,5 +1,6 @@
-"""From a tree that the motion of free parts suggests to the one that the images ask for."""
+"""From trees that the motion of free parts suggests to the one that the images ask for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import threading
 import time
@@ -8,18 +9,19 @@ import torch
 
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.parts import PartMotion
+from posefield.articulation.restarts import best
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
-from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage
+from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.tree_fitting import Tree
+from posefield.articulation.structure import ProposedTree
 from posefield.errors import LearningInterrupted
 from posefield.learning.checkpoints import CheckpointStore
 from posefield.learning.loop import run_stage
 from posefield.learning.progress import Progress
 
 STEPS = 1200
-# Of all steps or seconds, before joints are chosen; and after.
-FIRST_SHARE, LAST_SHARE = 0.15, 0.2
+# Of all steps or seconds: to fit all proposed trees, and to fit the last one in the end.
+FIRST_SHARE, LAST_SHARE = 0.24, 0.18
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,7 @@ class SkeletonFittingConfig:
 
 
 def fit_skeleton(
-    tree: Tree,
-    motion: PartMotion,
+    proposals: Sequence[tuple[ProposedTree, PartMotion]],
     pixels: FittingPixels,
     config: SkeletonFittingConfig,
     *,
@@ -47,32 +48,34 @@ def fit_skeleton(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     checkpoints: CheckpointStore | None = None,
-) -> tuple[Tree, PartMotion]:
-    """Fit a tree to the images, choose its joints anew, and fit it again.
+) -> tuple[ProposedTree, PartMotion]:
+    """Fit trees to the images, choose joints of the best one anew, and fit it again.
 
     Args:
-        tree: found in `motion`.
-        motion: of the parts.
-        pixels: what they were fitted to.
+        proposals: trees, each with the motion of parts that it was found in.
+        pixels: what the parts were fitted to.
         config: how.
         generator: the source of all randomness.
         steps, seconds: the budget of all; `STEPS` where neither is given.
         progress, stop, checkpoints: as in `learning.loop.run_stage`.
 
     Returns:
-        the tree, and the parts moving as it says.
+        the tree, and the parts moving as it says; the first proposal where none has a joint.
 
     Raises:
         LearningInterrupted: when stopped; a later call goes on.
         LearningError: when the loss is not finite.
     """
-    if not tree.freedoms:
-        return tree, motion
+    jointed = [(proposed, motion) for proposed, motion in proposals if proposed.tree.freedoms]
+    if not jointed:
+        return proposals[0]
     if steps is None and seconds is None:
         steps = STEPS
-    tracks = SkeletonTracks.from_tree(tree, motion).to(pixels.device)
-    for name, share in (('joints 1', FIRST_SHARE), ('joints 2', LAST_SHARE)):
-        stage = SkeletonStage(name, tracks, pixels, config.loss)
+
+    def fitted(
+        name: str, tracks: SkeletonTracks, share: float, loss: SkeletonLossConfig
+    ) -> SkeletonTracks:
+        stage = SkeletonStage(name, tracks, pixels, loss)
         run_stage(
             stage,
             generator=generator,
@@ -82,14 +85,33 @@ def fit_skeleton(
             stop=stop,
             checkpoints=checkpoints,
         )
-        tracks = stage.tracks
-        if name == 'joints 1':
-            left_s = None if seconds is None else (1.0 - FIRST_SHARE - LAST_SHARE) * seconds
-            search = SkeletonSearch(
-                pixels, config.loss, config.search, _Budget(left_s, stop, progress).goes_on
-            )
-            tracks = search.run(tracks)
-    return tracks.tree(), moving_as(tracks, motion)
+        return stage.tracks
+
+    share = FIRST_SHARE / len(jointed)
+    all_tracks = [
+        fitted(f'joints {run}', _tracks(proposed, motion, pixels), share, config.loss)
+        for run, (proposed, motion) in enumerate(jointed, start=1)
+    ]
+    costs = [_cost(tracks, pixels, config) for tracks in all_tracks]
+    chosen = best(costs)
+    left_s = None if seconds is None else (1.0 - FIRST_SHARE - LAST_SHARE) * seconds
+    goes_on = _Budget(left_s, stop, progress).goes_on
+    search = SkeletonSearch(pixels, config.loss, config.search, goes_on)
+    # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
+    sharp = replace(config.loss, soft_px=config.loss.sharp_px)
+    tracks = fitted('joints', search.run(all_tracks[chosen]), LAST_SHARE, sharp)
+    proposed, motion = jointed[chosen]
+    return ProposedTree(tracks.tree(), proposed.levels), moving_as(tracks, motion)
+
+
+def _tracks(proposed: ProposedTree, motion: PartMotion, pixels: FittingPixels) -> SkeletonTracks:
+    return SkeletonTracks.from_tree(proposed.tree, motion).to(pixels.device)
+
+
+def _cost(tracks: SkeletonTracks, pixels: FittingPixels, config: SkeletonFittingConfig) -> float:
+    """Return the loss, and for every joint as much as it must be worth to stay."""
+    per_joint = 1.0 + config.search.tolerance
+    return probe(tracks, pixels, config.loss) * per_joint**tracks.joints
 
 
 def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:

@@ -75,7 +75,7 @@ def test_the_number_of_parts_can_be_chosen(recording, tmp_path):
         ('structure', 1.0),
         ('joints 1', 0.05),
         ('choosing joints', 0.0),
-        ('joints 2', 0.05),
+        ('joints', 0.05),
         ('pixels', 0.5),
         ('surface', 0.05),
     ],

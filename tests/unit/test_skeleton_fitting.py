@@ -21,7 +21,7 @@ from posefield.articulation.skeleton_search import (
 )
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.structure import propose_tree
+from posefield.articulation.structure import ProposedTree, propose_tree
 from posefield.articulation.tree_fitting import Tree
 from posefield.errors import LearningInterrupted
 from support.moving_chains import make_chain
@@ -321,12 +321,37 @@ def test_the_fitted_motion_is_that_of_the_tree(pixels):
     config = SkeletonFittingConfig(
         FEW, SkeletonSearchConfig(frozen_steps=5, changed_steps=8, processes=1)
     )
-    tree, motion = fit_skeleton(
-        with_a_joint_too_many(), arm_motion(arm_tree()), pixels, config,
-        generator=seeded(), steps=20,
-    )  # fmt: skip
+    proposals = [(ProposedTree(with_a_joint_too_many(), ()), arm_motion(arm_tree()))]
+    found, motion = fit_skeleton(proposals, pixels, config, generator=seeded(), steps=20)
+    tree = found.tree
     np.testing.assert_allclose(motion.T_scene_part_FP44, part_poses(tree), atol=1e-9)
     assert motion.frames_F == tuple(range(FRAMES))
+
+
+def test_the_run_whose_joints_explain_the_images_goes_on(pixels):
+    """Of three proposals: nothing turns, all is right, one joint more than is needed."""
+    tree, motion = arm_tree(), arm_motion(arm_tree())
+    hardly = replace(tree, positions_FL=0.05 * tree.positions_FL)
+    levels = ('hardly', 'right', 'too many')
+    proposals = [
+        (ProposedTree(proposed, (level,)), motion)
+        for proposed, level in zip((hardly, tree, with_a_joint_too_many()), levels, strict=True)
+    ]
+    never = SkeletonSearchConfig(rounds=0, least_likely=0)
+    found, _ = fit_skeleton(
+        proposals, pixels, SkeletonFittingConfig(FEW, never), generator=seeded(), steps=60
+    )
+    assert found.levels == ('right',)
+
+
+def test_without_any_joint_the_first_run_goes_on(pixels):
+    tree, motion = arm_tree(), arm_motion(arm_tree())
+    still = replace(
+        tree, parents=(-1,), prismatic_L=np.zeros(1, dtype=bool), link_of_part=np.zeros(5, int)
+    )
+    proposals = [(ProposedTree(still, (level,)), motion) for level in ('one', 'two')]
+    found = fit_skeleton(proposals, pixels, SkeletonFittingConfig(FEW), generator=seeded())
+    assert found is proposals[0]
 
 
 def test_a_search_that_is_stopped_says_so(pixels):
@@ -347,8 +372,9 @@ def test_a_search_that_is_stopped_says_so(pixels):
 
     with pytest.raises(LearningInterrupted, match='choosing joints'):
         fit_skeleton(
-            arm_tree(), arm_motion(arm_tree()), pixels, SkeletonFittingConfig(FEW),
-            generator=seeded(), steps=5, progress=StopsLater(), stop=stop,
+            [(ProposedTree(arm_tree(), ()), arm_motion(arm_tree()))], pixels,
+            SkeletonFittingConfig(FEW), generator=seeded(), steps=5, progress=StopsLater(),
+            stop=stop,
         )  # fmt: skip
 
 
