@@ -1,15 +1,16 @@
 """From trees that the motion of free parts suggests to the one that the images ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 import threading
 import time
 
+import numpy as np
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.parts import PartMotion
-from posefield.articulation.restarts import best
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
@@ -92,14 +93,13 @@ def fit_skeleton(
         fitted(f'joints {run}', _tracks(proposed, motion, pixels), share, config.loss)
         for run, (proposed, motion) in enumerate(jointed, start=1)
     ]
-    costs = [_cost(tracks, pixels, config) for tracks in all_tracks]
-    chosen = best(costs)
     left_s = None if seconds is None else (1.0 - FIRST_SHARE - LAST_SHARE) * seconds
     goes_on = _Budget(left_s, stop, progress).goes_on
     search = SkeletonSearch(pixels, config.loss, config.search, goes_on)
+    chosen, tracks = _searched(all_tracks, search, goes_on, partial(_cost, pixels, config))
     # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
     sharp = replace(config.loss, soft_px=config.loss.sharp_px)
-    tracks = fitted('joints', search.run(all_tracks[chosen]), LAST_SHARE, sharp)
+    tracks = fitted('joints', tracks, LAST_SHARE, sharp)
     proposed, motion = jointed[chosen]
     return ProposedTree(tracks.tree(), proposed.levels), moving_as(tracks, motion)
 
@@ -108,7 +108,26 @@ def _tracks(proposed: ProposedTree, motion: PartMotion, pixels: FittingPixels) -
     return SkeletonTracks.from_tree(proposed.tree, motion).to(pixels.device)
 
 
-def _cost(tracks: SkeletonTracks, pixels: FittingPixels, config: SkeletonFittingConfig) -> float:
+def _searched(
+    all_tracks: Sequence[SkeletonTracks],
+    search: SkeletonSearch,
+    goes_on: Callable[[], bool],
+    cost: Callable[[SkeletonTracks], float],
+) -> tuple[int, SkeletonTracks]:
+    """Return which tracks are best once their joints are chosen, and those.
+
+    The search begins with the best ones, and goes to the next while there is time.
+    """
+    found: dict[int, SkeletonTracks] = {}
+    for index in np.argsort([cost(tracks) for tracks in all_tracks], kind='stable').tolist():
+        if found and not goes_on():
+            break
+        found[index] = search.run(all_tracks[index])
+    chosen = min(found, key=lambda index: cost(found[index]))
+    return chosen, found[chosen]
+
+
+def _cost(pixels: FittingPixels, config: SkeletonFittingConfig, tracks: SkeletonTracks) -> float:
     """Return the loss, and for every joint as much as it must be worth to stay."""
     per_joint = 1.0 + config.search.tolerance
     return probe(tracks, pixels, config.loss) * per_joint**tracks.joints

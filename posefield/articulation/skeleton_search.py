@@ -51,7 +51,7 @@ class SkeletonSearchConfig:
     changed_steps: int = 120
     last_steps: int = 240
     last_places: int = 6
-    last_lines: int = 1
+    last_lines: int = 3
     least_likely: int = 8
     hopeless: float = 0.5
     processes: int | None = None
@@ -111,7 +111,7 @@ class SkeletonSearch:
     def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
         """Return the tracks with one change that helps; None if none does.
 
-        Lines are tried when no other place helps: those of the joints at the end are a detail.
+        Lines are tried when no other place helps.
         """
         if not self._goes_on():
             return None
@@ -180,10 +180,10 @@ def other_places(tracks: SkeletonTracks) -> list[SkeletonTracks]:
 
 
 def other_lines(tracks: SkeletonTracks) -> list[SkeletonTracks]:
-    """Return the tracks with one joint at the end about another line."""
+    """Return the tracks with one joint about another line, the last joints first."""
     return [
         tracks.turning_about(joint, part, axis)
-        for joint, part in last_parts(tracks)
+        for joint, part in turned_parts(tracks)
         for axis in range(3)
     ]
 
@@ -199,19 +199,19 @@ def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     ]
 
 
-def last_parts(tracks: SkeletonTracks) -> list[tuple[int, int]]:
-    """Return the turning joints that carry no other one, with the largest part of each.
+def turned_parts(tracks: SkeletonTracks) -> list[tuple[int, int]]:
+    """Return the turning joints with the largest part of each, those that carry least first.
 
-    Little is seen of how such a joint turns, so that it may be stuck with a wrong line.
+    The less is seen of how a joint turns, the sooner it is stuck with a wrong line.
     """
     hierarchy = tracks.hierarchy
     volumes = tracks.log_radii_P3.detach().sum(dim=1).tolist()
     found = []
     for joint, prismatic in enumerate(hierarchy.prismatic):
-        carried = [part for part, other in enumerate(hierarchy.joint_of_part) if other == joint]
-        if carried and not prismatic and joint not in hierarchy.parents:
-            found.append((joint, max(carried, key=volumes.__getitem__)))
-    return found
+        parts = [part for part, other in enumerate(hierarchy.joint_of_part) if other == joint]
+        if parts and not prismatic:
+            found.append((joint, max(parts, key=volumes.__getitem__)))
+    return sorted(found, key=lambda pair: sum(hierarchy.carried_by(pair[0])))
 
 
 def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:

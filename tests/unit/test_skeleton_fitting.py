@@ -15,9 +15,9 @@ from posefield.articulation.skeleton_search import (
     SkeletonSearchConfig,
     distance,
     joints_beside,
-    last_parts,
     nearest,
     other_parents,
+    turned_parts,
 )
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
@@ -214,7 +214,7 @@ def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
 def test_turning_about_a_parallel_line_turns_as_before():
     tree = arm_tree()
     tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
-    part = last_parts(tracks)[0][1]
+    part = turned_parts(tracks)[0][1]
     turned = tracks.turning_about(2, part, int(AXES[2].argmax()))
     with torch.no_grad():
         R, _ = tracks.poses(ALL)
@@ -237,11 +237,11 @@ def test_turns_about_another_line_are_the_nearest_ones():
     assert (traces[1] > traces[0]).all() and (traces[1] > traces[2]).all()
 
 
-def test_only_turning_joints_at_the_end_are_tried_about_other_lines():
+def test_turning_joints_are_tried_about_other_lines_from_the_last_one_on():
     tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
-    assert last_parts(tracks) == [(2, 4)]
-    tracks.hierarchy = replace(tracks.hierarchy, prismatic=(False, False, True))
-    assert last_parts(tracks) == []
+    assert turned_parts(tracks) == [(2, 4), (1, 2), (0, 1)]
+    tracks.hierarchy = replace(tracks.hierarchy, prismatic=(False, True, False))
+    assert turned_parts(tracks) == [(2, 4), (0, 1)]
 
 
 def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels):
@@ -251,7 +251,7 @@ def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels
         stuck.axes_J3[2] = torch.tensor(AXES[1])
         stuck.positions_FJ[:, 2] = 0.0
     config = SkeletonSearchConfig(
-        frozen_steps=20, changed_steps=60, tolerance=-0.5, last_steps=60, processes=1
+        places=0, frozen_steps=20, changed_steps=60, last_steps=60, tolerance=-0.5, processes=1
     )
     found = SkeletonSearch(pixels, FEW, config, lambda: True).run(stuck)
     errors = axis_errors_deg(found.tree())
@@ -337,7 +337,7 @@ def test_the_run_whose_joints_explain_the_images_goes_on(pixels):
         (ProposedTree(proposed, (level,)), motion)
         for proposed, level in zip((hardly, tree, with_a_joint_too_many()), levels, strict=True)
     ]
-    never = SkeletonSearchConfig(rounds=0, least_likely=0)
+    never = SkeletonSearchConfig(rounds=0, frozen_steps=1, least_likely=0)
     found, _ = fit_skeleton(
         proposals, pixels, SkeletonFittingConfig(FEW, never), generator=seeded(), steps=60
     )
