@@ -34,7 +34,7 @@ from posefield.data.visual_hull import normalise
 from posefield.errors import LearningError
 from posefield.learning import distributed
 from posefield.learning.checkpoints import CheckpointStore
-from posefield.learning.devices import select_device
+from posefield.learning.devices import one_thread, select_device
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.run import LearningRun
 from posefield.storage import ensure_replaceable
@@ -186,29 +186,9 @@ class _Learner:
         normalisation: SceneNormalisation,
         structure_config: StructureConfig,
     ) -> tuple[PartMotion, Surface, ProposedTree]:
+        with one_thread():
+            tree, motion = self._joints(settings, normalisation, structure_config)
         run = self.run
-        watched = {'progress': run.progress, 'stop': run.stop, 'checkpoints': run.store}
-        fitted = fit_parts(
-            self.multiview,
-            normalisation,
-            settings.fitting,
-            generator=run.generator,
-            device=run.device,
-            **watched,
-            **self._share(settings.fitting_share),
-        )
-        proposals = [
-            (self._proposed(partial(propose_tree, motion, structure_config)), motion)
-            for motion in fitted.motions
-        ]
-        tree, motion = fit_skeleton(
-            proposals,
-            fitted.pixels,
-            settings.skeleton,
-            generator=run.generator,
-            **watched,
-            **self._share(settings.skeleton_share),
-        )
         pixels = SurfacePixels(
             self.multiview,
             motion.frames_F,
@@ -224,6 +204,37 @@ class _Learner:
         )
         run.run_stage(stage, **self._share(settings.surface_share))
         return stage.result(), stage.surface, tree
+
+    def _joints(
+        self,
+        settings: FastPreset,
+        normalisation: SceneNormalisation,
+        structure_config: StructureConfig,
+    ) -> tuple[ProposedTree, PartMotion]:
+        """Return the tree of joints, and the parts that move as it says."""
+        run = self.run
+        watched = {'progress': run.progress, 'stop': run.stop, 'checkpoints': run.store}
+        fitted = fit_parts(
+            self.multiview,
+            normalisation,
+            settings.fitting,
+            generator=run.generator,
+            device=run.device,
+            **watched,
+            **self._share(settings.fitting_share),
+        )
+        proposals = [
+            (self._proposed(partial(propose_tree, motion, structure_config)), motion)
+            for motion in fitted.motions
+        ]
+        return fit_skeleton(
+            proposals,
+            fitted.pixels,
+            settings.skeleton,
+            generator=run.generator,
+            **watched,
+            **self._share(settings.skeleton_share),
+        )
 
     def _share(self, share: float) -> dict[str, float | int | None]:
         if self.length.steps is not None:

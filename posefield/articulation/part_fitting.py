@@ -12,7 +12,7 @@ from posefield.articulation.joint_candidates import PairDistances, candidate_poi
 from posefield.articulation.part_fitting_stage import PartFittingStage, PartStageConfig
 from posefield.articulation.part_seeding import seed_parts
 from posefield.articulation.parts import PartMotion
-from posefield.articulation.restarts import best, first_frames, score
+from posefield.articulation.restarts import first_frames
 from posefield.data.multiview import Multiview
 from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import LearningError
@@ -56,20 +56,13 @@ class FittedParts:
 
     Attributes:
         motions: of every run, parts and poses in the training frames.
-        scores: how badly every run explains the training images.
         first_frames: where every run began, as indices of the video.
         pixels: what they were fitted to.
     """
 
     motions: tuple[PartMotion, ...]
-    scores: tuple[float, ...]
     first_frames: tuple[int, ...]
     pixels: FittingPixels
-
-    @property
-    def motion(self) -> PartMotion:
-        """Of the run that explains the training images best."""
-        return self.motions[best(self.scores)]
 
 
 def fit_parts(
@@ -112,7 +105,7 @@ def fit_parts(
         steps = STEPS * config.restarts
     starts = first_frames(pixels, config.restarts)
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    motions, scores = [], []
+    motions = []
     for run, start in enumerate(starts):
         seeds = seed_parts(pixels, start, config.parts, np.random.default_rng([seed, run]))
         tracks = EllipsoidTracks(seeds, len(frames), config.neighbours).to(device)
@@ -127,9 +120,8 @@ def fit_parts(
             checkpoints=checkpoints,
         )
         motions.append(motion_of(tracks, frames))
-        scores.append(score(tracks, pixels, config.stage))
     began = tuple(frames[start] for start in starts)
-    return FittedParts(tuple(motions), tuple(scores), began, pixels)
+    return FittedParts(tuple(motions), began, pixels)
 
 
 def motion_of(tracks: EllipsoidTracks, frames: tuple[int, ...]) -> PartMotion:

@@ -1,5 +1,7 @@
 """Where tensors live."""
 
+from collections.abc import Iterator
+import contextlib
 import os
 
 import torch
@@ -36,3 +38,17 @@ def select_device(name: str = 'auto') -> torch.device:
     if not index and 'LOCAL_RANK' in os.environ:
         return torch.device('cuda', int(os.environ['LOCAL_RANK']) % count)
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread in this block, for the whole process.
+
+    Many small operations one after the other take longer when threads share each of them.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from posefield.errors import LearningError
-from posefield.learning.devices import select_device
+from posefield.learning.devices import one_thread, select_device
 from posefield.learning.schedules import Constant, Cosine, EpochDecay, Exponential
 
 
@@ -106,3 +106,11 @@ def test_devices_without_gpus(monkeypatch):
 def test_unknown_devices_are_refused(name):
     with pytest.raises(LearningError, match='Unknown device .* expected auto, cpu, cuda'):
         select_device(name)
+
+
+def test_one_thread_is_for_the_block_only():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match='inside'), one_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError('inside')
+    assert torch.get_num_threads() == before
