@@ -39,8 +39,8 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    fitting_share: float = 0.4
-    skeleton_share: float = 0.38
+    fitting_share: float = 0.32
+    skeleton_share: float = 0.48
     surface_share: float = 0.12
     scene_radius: float = 1.0
 
