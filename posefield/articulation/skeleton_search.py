@@ -42,7 +42,7 @@ class SkeletonSearchConfig:
         processes: that try changes at once; None for one per core (`Trials`).
     """
 
-    tolerance: float = 0.015
+    tolerance: float = 0.006
     gain: float = 0.004
     rounds: int = 8
     frozen_steps: int = 40
