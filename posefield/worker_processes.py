@@ -1,10 +1,17 @@
 """Processes that work for another one, and end with it."""
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
+from typing import TypeVar
+
+_Item = TypeVar('_Item')
+_Result = TypeVar('_Result')
 
 
 def cores() -> int:
@@ -12,6 +19,23 @@ def cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def results_in_order(
+    submit: Callable[[_Item], Future[_Result]], items: Iterable[_Item], most_ahead: int
+) -> Iterator[_Result]:
+    """Yield what comes of items, in their order, taking no more than so many ahead of it."""
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(submit(item))
+            if len(waiting) > most_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def serve_parent() -> None:

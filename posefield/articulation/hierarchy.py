@@ -27,10 +27,6 @@ class Hierarchy:
             carried[index] = index == joint or (parent != ROOT and carried[parent])
         return carried
 
-    def without(self, joint: int) -> 'Hierarchy':
-        """Return the hierarchy in which what a joint carries hangs on the joint above it."""
-        return self.absorbed(joint, self.parents[joint])[0]
-
     def absorbed(self, joint: int, other: int) -> tuple['Hierarchy', list[int]]:
         """Return the hierarchy in which what a joint carries hangs on another one, not below it.
 

@@ -14,6 +14,7 @@ from posefield.articulation.parts import PartMotion
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.skeleton_trials import Trials
 from posefield.articulation.structure import ProposedTree
 from posefield.errors import LearningInterrupted
 from posefield.learning.checkpoints import CheckpointStore
@@ -95,8 +96,9 @@ def fit_skeleton(
     ]
     left_s = None if seconds is None else (1.0 - FIRST_SHARE - LAST_SHARE) * seconds
     goes_on = _Budget(left_s, stop, progress).goes_on
-    search = SkeletonSearch(pixels, config.loss, config.search, goes_on)
-    chosen, tracks = _searched(all_tracks, search, goes_on, partial(_cost, pixels, config))
+    with Trials(pixels, config.loss, config.search.processes) as trials:
+        search = SkeletonSearch(trials, config.search, goes_on)
+        chosen, tracks = _searched(all_tracks, search, goes_on, partial(_cost, pixels, config))
     # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
     sharp = replace(config.loss, soft_px=config.loss.sharp_px)
     tracks = fitted('joints', tracks, LAST_SHARE, sharp)

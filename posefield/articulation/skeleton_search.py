@@ -14,9 +14,7 @@ import itertools
 
 import torch
 
-from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.hierarchy import ROOT
-from posefield.articulation.skeleton_stage import SkeletonLossConfig
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Outcome, Trial, Trials
 
@@ -61,32 +59,28 @@ class SkeletonSearch:
     """Removes and changes joints.
 
     Args:
-        pixels: all images.
-        loss: what joints are fitted to.
-        config: how they are chosen.
+        trials: what runs them.
+        config: how joints are chosen.
         goes_on: asked before every trial; the search ends when it says no, and it may raise.
     """
 
     def __init__(
         self,
-        pixels: FittingPixels,
-        loss: SkeletonLossConfig,
+        trials: Trials,
         config: SkeletonSearchConfig,
         goes_on: Callable[[], bool],
     ):
-        self._config, self._goes_on = config, goes_on
-        self._trials = Trials(pixels, loss, config.processes)
+        self._trials, self._config, self._goes_on = trials, config, goes_on
 
     def run(self, tracks: SkeletonTracks) -> SkeletonTracks:
         """Return the tracks with the joints that the images ask for."""
-        with self._trials:
-            for _ in range(self._config.rounds):
-                tracks = self._pruned(tracks)
-                changed = self._changed(tracks)
-                if changed is None:
-                    return tracks
-                tracks = changed
-            return self._pruned(tracks)
+        for _ in range(self._config.rounds):
+            tracks = self._pruned(tracks)
+            changed = self._changed(tracks)
+            if changed is None:
+                return tracks
+            tracks = changed
+        return self._pruned(tracks)
 
     def _pruned(self, tracks: SkeletonTracks) -> SkeletonTracks:
         """Return the tracks without joints that are hardly missed, one after the other."""

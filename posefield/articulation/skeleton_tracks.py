@@ -192,8 +192,8 @@ class SkeletonTracks(nn.Module):
         values['rest_centres_P3'] = torch.where(
             parts[:, None], self.rest_centres_P3 @ R.T + t, self.rest_centres_P3
         )
-        kept = [index for index in range(self.joints) if index != joint]
-        return SkeletonTracks(self.hierarchy.without(joint), _with_joints(values, kept))
+        hierarchy, kept = self.hierarchy.absorbed(joint, self.hierarchy.parents[joint])
+        return SkeletonTracks(hierarchy, _with_joints(values, kept))
 
     @torch.no_grad()
     def rehung(self, joint: int, parent: int) -> 'SkeletonTracks':

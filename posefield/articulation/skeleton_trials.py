@@ -4,10 +4,10 @@ Trials know nothing of each other, so that some run at once, in processes of the
 spends most of its time between small operations, and gains nothing from a second thread.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+import contextlib
 from dataclasses import dataclass
 import math
 import multiprocessing
@@ -25,7 +25,7 @@ from posefield.articulation.skeleton_stage import (
 )
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.errors import LearningError
-from posefield.worker_processes import cores, serve_parent
+from posefield.worker_processes import cores, results_in_order, serve_parent
 
 MOST_PROCESSES = 4
 
@@ -93,22 +93,15 @@ class Trials:
         if self._processes == 1:
             yield from map(self.one, trials)
             return
-        waiting: deque[Future[bytes]] = deque()
+        found = results_in_order(self._submit, trials, self._processes)
         try:
-            for trial in trials:
-                waiting.append(self._submit(trial))
-                if len(waiting) > self._processes:
-                    yield pickle.loads(waiting.popleft().result())
-            while waiting:
-                yield pickle.loads(waiting.popleft().result())
+            with contextlib.closing(found):
+                yield from map(pickle.loads, found)
         except BrokenProcessPool as error:
             raise LearningError(
                 'A process that tried other joints ended before its work was done; was it '
                 'killed for want of memory?'
             ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
 
     def _submit(self, trial: Trial) -> Future[bytes]:
         if self._pool is None:

@@ -3,9 +3,8 @@
 Worker processes import this: nothing in it may need torch, which takes seconds to import.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 import multiprocessing
@@ -16,7 +15,7 @@ import numpy as np
 from posefield.data.simulated_robot import SimulatedRobot
 from posefield.data.tiny_renderer import GlView
 from posefield.errors import DataError
-from posefield.worker_processes import cores, serve_parent
+from posefield.worker_processes import cores, results_in_order, serve_parent
 
 # Fewer images than this are not worth the start of another process.
 IMAGES_PER_PROCESS = 100
@@ -91,14 +90,10 @@ def _draw_in_parallel(
     pool = ProcessPoolExecutor(
         processes, multiprocessing.get_context('spawn'), DrawingWorker.start, (drawing,)
     )
-    waiting: deque[Future[DrawnFrame]] = deque()
     try:
-        for frame in frames:
-            waiting.append(pool.submit(DrawingWorker.draw, frame))
-            if len(waiting) > 2 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from results_in_order(
+            lambda frame: pool.submit(DrawingWorker.draw, frame), frames, 2 * processes
+        )
     except BrokenProcessPool as error:
         raise DataError(
             'A process that draws ended before its work was done, as when memory is short; '

@@ -21,6 +21,7 @@ from posefield.articulation.skeleton_search import (
 )
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.skeleton_trials import Trials
 from posefield.articulation.structure import ProposedTree, propose_tree
 from posefield.articulation.tree_fitting import Tree
 from posefield.errors import LearningInterrupted
@@ -154,7 +155,7 @@ def test_a_hierarchy_is_put_in_order_when_a_joint_goes_to_a_later_one():
     moved, order = row.rehung(0, 1)
     assert order == [1, 0, 2]
     assert moved == Hierarchy((ROOT, 0, 1), (True, False, False), (ROOT, 1, 0, 2))
-    assert row.without(0) == Hierarchy((ROOT, ROOT), (True, False), (ROOT, ROOT, 0, 1))
+    assert row.absorbed(0, ROOT)[0] == Hierarchy((ROOT, ROOT), (True, False), (ROOT, ROOT, 0, 1))
     assert Hierarchy.from_dict(row.to_dict()) == row
 
 
@@ -192,10 +193,8 @@ def test_axes_are_found_in_images(pixels, square_weight, bound_deg):
 def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
     tree = with_a_joint_too_many()
     tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
-    config = SkeletonSearchConfig(
-        frozen_steps=20, changed_steps=20, last_steps=0, rounds=1, processes=1
-    )
-    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(tracks)
+    config = SkeletonSearchConfig(frozen_steps=20, changed_steps=20, last_steps=0, rounds=1)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
 
@@ -205,8 +204,8 @@ def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
     tree = arm_tree()
     wrong = SkeletonTracks.from_tree(tree, arm_motion(tree)).rehung(2, 0)
     assert (2, 1) in other_parents(wrong)
-    config = SkeletonSearchConfig(frozen_steps=20, changed_steps=60, last_steps=40, processes=1)
-    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(wrong)
+    config = SkeletonSearchConfig(frozen_steps=20, changed_steps=60, last_steps=40)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(wrong)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert probe(found, pixels, FEW) < probe(wrong, pixels, FEW)
 
@@ -251,9 +250,9 @@ def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels
         stuck.axes_J3[2] = torch.tensor(AXES[1])
         stuck.positions_FJ[:, 2] = 0.0
     config = SkeletonSearchConfig(
-        places=0, frozen_steps=20, changed_steps=60, last_steps=60, tolerance=-0.5, processes=1
+        places=0, frozen_steps=20, changed_steps=60, last_steps=60, tolerance=-0.5
     )
-    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(stuck)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(stuck)
     errors = axis_errors_deg(found.tree())
     assert errors[2] < 12.0 and errors.max() < 20.0
 
@@ -287,9 +286,9 @@ def test_what_a_joint_carries_stays_in_place_at_rest_when_another_one_takes_it()
 def test_two_joints_that_are_one_become_one(pixels):
     tracks = SkeletonTracks.from_tree(with_the_second_link_in_two(), arm_motion(arm_tree()))
     config = SkeletonSearchConfig(
-        tolerance=0.05, frozen_steps=10, changed_steps=20, last_steps=20, rounds=2, processes=1
+        tolerance=0.05, frozen_steps=10, changed_steps=20, last_steps=20, rounds=2
     )
-    found = SkeletonSearch(pixels, FEW, config, lambda: True).run(tracks)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
 
@@ -313,14 +312,14 @@ def test_changes_that_hardly_move_the_parts_come_first():
 
 def test_a_search_without_time_changes_nothing(pixels):
     tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
-    found = SkeletonSearch(pixels, FEW, SkeletonSearchConfig(), lambda: False).run(tracks)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), SkeletonSearchConfig(), lambda: False).run(
+        tracks
+    )
     assert found.hierarchy == tracks.hierarchy
 
 
 def test_the_fitted_motion_is_that_of_the_tree(pixels):
-    config = SkeletonFittingConfig(
-        FEW, SkeletonSearchConfig(frozen_steps=5, changed_steps=8, processes=1)
-    )
+    config = SkeletonFittingConfig(FEW, SkeletonSearchConfig(frozen_steps=5, changed_steps=8))
     proposals = [(ProposedTree(with_a_joint_too_many(), ()), arm_motion(arm_tree()))]
     found, motion = fit_skeleton(proposals, pixels, config, generator=seeded(), steps=20)
     tree = found.tree
