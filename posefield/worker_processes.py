@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -12,6 +13,9 @@ from typing import TypeVar
 
 _Item = TypeVar('_Item')
 _Result = TypeVar('_Result')
+
+# Read by OpenMP and by the libraries of linear algebra when they are loaded, and never again.
+THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 def cores() -> int:
@@ -36,6 +40,24 @@ def results_in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+@contextlib.contextmanager
+def new_processes_use_one_thread() -> Iterator[None]:
+    """Let processes that start in this block compute with one thread each.
+
+    Where every core has a process, threads of linear algebra wait for each other's cores.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, '1'))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def serve_parent() -> None:

@@ -42,6 +42,12 @@ class Hierarchy:
         parents[joint] = parent
         return self._put_in_order(parents, self.joint_of_part, set())
 
+    def split(self, part: int) -> 'Hierarchy':
+        """Return the hierarchy with a part on a joint of its own, the last one, which turns."""
+        carriers = list(self.joint_of_part)
+        above, carriers[part] = carriers[part], len(self.parents)
+        return Hierarchy((*self.parents, above), (*self.prismatic, False), tuple(carriers))
+
     def _put_in_order(
         self, parents: Sequence[int], carriers: Sequence[int], dropped: set[int]
     ) -> tuple['Hierarchy', list[int]]:

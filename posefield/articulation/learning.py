@@ -1,28 +1,26 @@
 """Learning an articulated model from multi-view video: the order of the work."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+import math
 from pathlib import Path
 import threading
-from typing import TypeVar
 
 import torch
 
 from posefield.articulation.articulated_model import ArticulatedModel
+from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.model_bundle import MODEL_KIND
 from posefield.articulation.paper_images import ImageBatchSource
 from posefield.articulation.paper_training import train_paper
-from posefield.articulation.part_fitting import fit_parts
+from posefield.articulation.part_fitting import check_frames
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.presets import FastPreset, PaperPreset, preset_named, with_parts
-from posefield.articulation.skeleton_fitting import fit_skeleton
+from posefield.articulation.restarts import Restart, first_frames
+from posefield.articulation.skeleton_fitting import choose_joints
 from posefield.articulation.structure import (
     ProposedTree,
-    Structure,
     StructureConfig,
     find_structure,
-    propose_tree,
     structure_of,
 )
 from posefield.articulation.surface import Surface, SurfaceConfig
@@ -33,13 +31,14 @@ from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.data.visual_hull import normalise
 from posefield.errors import LearningError
 from posefield.learning import distributed
+from posefield.learning.budget import Budget
 from posefield.learning.checkpoints import CheckpointStore
 from posefield.learning.devices import one_thread, select_device
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.run import LearningRun
+from posefield.learning.side_by_side import learn_side_by_side
 from posefield.storage import ensure_replaceable
-
-_Found = TypeVar('_Found', Structure, ProposedTree)
+from posefield.worker_processes import cores
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def learn_articulation(
 ) -> ArticulatedModel:
     """Learn parts, joints, surface and colours from the training views and frames, and save all.
 
-    In a distributed run every process calls this; the first one saves.
+    In a distributed run, which is for `paper`, every process calls this; the first one saves.
 
     Args:
         multiview: the recording.
@@ -85,7 +84,8 @@ def learn_articulation(
         stop: when set, a checkpoint is saved and LearningInterrupted raised.
 
     Raises:
-        LearningError: for minutes together with steps or an unknown name.
+        LearningError: for minutes together with steps, an unknown name, or a distributed run of
+            another preset than `paper`.
         DataError: when the recording cannot be learned from.
         BundleError: when `out` is something else than a model, or cannot be written.
         LearningInterrupted: when stopped.
@@ -93,6 +93,11 @@ def learn_articulation(
     ensure_replaceable(out, MODEL_KIND)
     chosen = select_device(device)
     settings = with_parts(preset_named(preset, chosen.type), parts)
+    if distributed.world_size() > 1 and not isinstance(settings, PaperPreset):
+        raise LearningError(
+            f'Preset {preset} learns in one process, found {distributed.world_size()}; only '
+            'paper is learned by several.'
+        )
     length = _length(settings, minutes, steps)
     store = CheckpointStore.beside(
         out,
@@ -149,7 +154,8 @@ class _Learner:
         normalisation = normalise(self.multiview, radius=settings.scene_radius)
         if isinstance(settings, PaperPreset):
             motion, surface = self._paper(settings, normalisation)
-            structure = self._proposed(lambda: find_structure(motion, structure_config))
+            with self.run.uninterrupted('structure'):
+                structure = find_structure(motion, structure_config)
         else:
             motion, surface, tree = self._fast(settings, normalisation, structure_config)
             structure = structure_of(tree, motion)
@@ -170,15 +176,6 @@ class _Learner:
             surface=surface.eval().requires_grad_(False),
             background=self.multiview.background,
         )
-
-    def _proposed(self, find: Callable[[], _Found]) -> _Found:
-        """Return what is found in the motion of parts, which cannot be stopped on its way."""
-        report, check_stop = self.run.reporter('structure'), self.run.stopper('structure')
-        check_stop()
-        found = find()
-        report(1.0)
-        check_stop()
-        return found
 
     def _fast(
         self,
@@ -202,7 +199,8 @@ class _Learner:
         stage = SurfaceStage(
             motion, pixels, settings.surface, settings.surface_stage, first_weights, run.device
         )
-        run.run_stage(stage, **self._share(settings.surface_share))
+        length = self._share(settings.surface_share)
+        run.run_stage(stage, steps=length.steps, seconds=length.seconds)
         return stage.result(), stage.surface, tree
 
     def _joints(
@@ -212,34 +210,37 @@ class _Learner:
         structure_config: StructureConfig,
     ) -> tuple[ProposedTree, PartMotion]:
         """Return the tree of joints, and the parts that move as it says."""
-        run = self.run
-        watched = {'progress': run.progress, 'stop': run.stop, 'checkpoints': run.store}
-        fitted = fit_parts(
-            self.multiview,
-            normalisation,
-            settings.fitting,
-            generator=run.generator,
-            device=run.device,
-            **watched,
-            **self._share(settings.fitting_share),
+        run, frames = self.run, self.multiview.training_frames
+        check_frames(frames)
+        pixels = FittingPixels.read(
+            self.multiview, frames, normalisation, settings.fitting.short_side, run.device
         )
-        proposals = [
-            (self._proposed(partial(propose_tree, motion, structure_config)), motion)
-            for motion in fitted.motions
-        ]
-        return fit_skeleton(
-            proposals,
-            fitted.pixels,
+        processes = settings.processes
+        if processes is None:
+            processes = cores() if run.device.type == 'cpu' else 1
+        turns = math.ceil(settings.restarts / processes)
+        restarts = [
+            Restart(
+                number, start, pixels, frames, settings.fitting, structure_config,
+                settings.skeleton.loss, self._share(settings.parts_share / turns),
+                self._share(settings.joints_share / turns),
+            )
+            for number, start in enumerate(first_frames(pixels, settings.restarts), start=1)
+        ]  # fmt: skip
+        return choose_joints(
+            learn_side_by_side(run, restarts, processes),
+            pixels,
             settings.skeleton,
-            generator=run.generator,
-            **watched,
-            **self._share(settings.skeleton_share),
+            run,
+            search_s=self._share(settings.search_share).seconds,
+            last_budget=self._share(settings.last_share),
         )
 
-    def _share(self, share: float) -> dict[str, float | int | None]:
+    def _share(self, share: float) -> Budget:
+        """Return a share of the seconds, or all steps, which every stage takes."""
         if self.length.steps is not None:
-            return {'steps': self.length.steps}
-        return {'seconds': share * self.length.seconds}
+            return Budget(steps=self.length.steps)
+        return Budget(seconds=share * self.length.seconds)
 
     def _paper(
         self, settings: PaperPreset, normalisation: SceneNormalisation

@@ -239,6 +239,27 @@ def compare(
     Returns:
         the cross-entropy of the silhouette, and the squared error of the colours of the object.
     """
+    silhouette, square, is_object = misfits(
+        tracks, pixels, images_B, counts, softness, depth_blur, generator
+    )
+    return silhouette.mean(), square.sum() / is_object.sum().clamp(min=1)
+
+
+def misfits(
+    tracks: EllipsoidTracks,
+    pixels: FittingPixels,
+    images_B: torch.Tensor,
+    counts: tuple[int, int, int, int],
+    softness: float,
+    depth_blur: float,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Render random pixels of images.
+
+    Returns:
+        of every pixel (B, N) the cross-entropy of the silhouette; the squared error of the colour,
+        0 where the object is not; and whether it is there.
+    """
     places, colours, is_object = pixels.draw(images_B, counts, generator)
     R, centres = tracks.poses(images_B % pixels.frames)
     ellipses = ellipses_of(
@@ -252,5 +273,4 @@ def compare(
     level = pixels.background
     drawn = cover[:, None] * (found - level) + level
     square = (drawn - colours.transpose(1, 2)).square().sum(dim=1)
-    counted = is_object.sum().clamp(min=1)
-    return silhouette.mean(), (square * is_object).sum() / counted
+    return silhouette, square * is_object, is_object

@@ -17,16 +17,22 @@ class FastPreset:
 
     Attributes:
         minutes: to learn, unless the user says otherwise.
+        restarts: runs from different frames, of which the one goes on whose joints explain the
+            images best.
+        processes: that restarts run in; None for one per core, 1 on a GPU.
         fitting: of the parts.
         skeleton: of the joints.
         surface, surface_stage: of the surface.
         image_size: short side of the images that the surface is learned from, at most.
-        fitting_share, skeleton_share, surface_share: of the time; the rest is for reading,
-            proposing joints and writing.
+        parts_share, joints_share: of the time, to fit the parts and joints of all restarts.
+        search_share, last_share: to choose joints, and to fit those chosen.
+        surface_share: for the surface; what is left is for reading, proposing joints and writing.
         scene_radius: of the thing in the scene frame.
     """
 
     minutes: float = 5.5
+    restarts: int = 2
+    processes: int | None = None
     fitting: PartFittingConfig = PartFittingConfig()
     skeleton: SkeletonFittingConfig = SkeletonFittingConfig()
     surface: SurfaceConfig = SurfaceConfig(
@@ -39,8 +45,10 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    fitting_share: float = 0.32
-    skeleton_share: float = 0.48
+    parts_share: float = 0.26
+    joints_share: float = 0.08
+    search_share: float = 0.38
+    last_share: float = 0.09
     surface_share: float = 0.12
     scene_radius: float = 1.0
 

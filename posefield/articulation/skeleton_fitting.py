@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-import threading
 import time
 
 import numpy as np
@@ -16,14 +15,8 @@ from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonSt
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trials
 from posefield.articulation.structure import ProposedTree
-from posefield.errors import LearningInterrupted
-from posefield.learning.checkpoints import CheckpointStore
-from posefield.learning.loop import run_stage
-from posefield.learning.progress import Progress
-
-STEPS = 1200
-# Of all steps or seconds: to fit all proposed trees, and to fit the last one in the end.
-FIRST_SHARE, LAST_SHARE = 0.24, 0.18
+from posefield.learning.budget import Budget
+from posefield.learning.run import LearningRun
 
 
 @dataclass(frozen=True)
@@ -39,75 +32,95 @@ class SkeletonFittingConfig:
     search: SkeletonSearchConfig = field(default_factory=SkeletonSearchConfig)
 
 
-def fit_skeleton(
-    proposals: Sequence[tuple[ProposedTree, PartMotion]],
+@dataclass(frozen=True)
+class Candidate:
+    """Joints that one of several runs has found.
+
+    Attributes:
+        proposed: the tree that the motion of its parts suggests.
+        motion: its parts.
+        tracks: the tree fitted to the images; None where it has no joint.
+    """
+
+    proposed: ProposedTree
+    motion: PartMotion
+    tracks: SkeletonTracks | None
+
+
+def fit_proposed(
+    proposed: ProposedTree,
+    motion: PartMotion,
     pixels: FittingPixels,
-    config: SkeletonFittingConfig,
-    *,
-    generator: torch.Generator,
-    steps: int | None = None,
-    seconds: float | None = None,
-    progress: Progress | None = None,
-    stop: threading.Event | None = None,
-    checkpoints: CheckpointStore | None = None,
-) -> tuple[ProposedTree, PartMotion]:
-    """Fit trees to the images, choose joints of the best one anew, and fit it again.
+    loss: SkeletonLossConfig,
+    run: LearningRun,
+    budget: Budget,
+    name: str,
+) -> Candidate:
+    """Fit a tree to the images as it was proposed.
 
     Args:
-        proposals: trees, each with the motion of parts that it was found in.
+        proposed: the tree.
+        motion: the parts that it was found in.
         pixels: what the parts were fitted to.
-        config: how.
-        generator: the source of all randomness.
-        steps, seconds: the budget of all; `STEPS` where neither is given.
-        progress, stop, checkpoints: as in `learning.loop.run_stage`.
-
-    Returns:
-        the tree, and the parts moving as it says; the first proposal where none has a joint.
+        loss: what the tree is fitted to.
+        run: the run that this is part of.
+        budget: how long.
+        name: of the stage.
 
     Raises:
         LearningInterrupted: when stopped; a later call goes on.
         LearningError: when the loss is not finite.
     """
-    jointed = [(proposed, motion) for proposed, motion in proposals if proposed.tree.freedoms]
+    if not proposed.tree.freedoms:
+        return Candidate(proposed, motion, None)
+    tracks = SkeletonTracks.from_tree(proposed.tree, motion).to(pixels.device)
+    stage = SkeletonStage(name, tracks, pixels, loss)
+    run.run_stage(stage, steps=budget.steps, seconds=budget.seconds)
+    return Candidate(proposed, motion, stage.tracks)
+
+
+def choose_joints(
+    candidates: Sequence[Candidate],
+    pixels: FittingPixels,
+    config: SkeletonFittingConfig,
+    run: LearningRun,
+    *,
+    search_s: float | None,
+    last_budget: Budget,
+) -> tuple[ProposedTree, PartMotion]:
+    """Choose the joints of the best candidate anew, as the images ask for, and fit them again.
+
+    Args:
+        candidates: what runs have found.
+        pixels: what they were fitted to.
+        config: how.
+        run: the run that this is part of.
+        search_s: seconds that the search may take; None lets it come to its end.
+        last_budget: how long to fit what was chosen.
+
+    Returns:
+        the tree, and the parts moving as it says; the first candidate's where none has a joint.
+
+    Raises:
+        LearningInterrupted: when stopped; a later call begins the search again.
+        LearningError: when the loss is not finite.
+    """
+    jointed = [one for one in candidates if one.tracks is not None]
     if not jointed:
-        return proposals[0]
-    if steps is None and seconds is None:
-        steps = STEPS
-
-    def fitted(
-        name: str, tracks: SkeletonTracks, share: float, loss: SkeletonLossConfig
-    ) -> SkeletonTracks:
-        stage = SkeletonStage(name, tracks, pixels, loss)
-        run_stage(
-            stage,
-            generator=generator,
-            steps=None if steps is None else max(1, round(share * steps)),
-            deadline_s=None if seconds is None else share * seconds,
-            progress=progress,
-            stop=stop,
-            checkpoints=checkpoints,
-        )
-        return stage.tracks
-
-    share = FIRST_SHARE / len(jointed)
-    all_tracks = [
-        fitted(f'joints {run}', _tracks(proposed, motion, pixels), share, config.loss)
-        for run, (proposed, motion) in enumerate(jointed, start=1)
-    ]
-    left_s = None if seconds is None else (1.0 - FIRST_SHARE - LAST_SHARE) * seconds
-    goes_on = _Budget(left_s, stop, progress).goes_on
+        return candidates[0].proposed, candidates[0].motion
+    goes_on = _SearchTime(search_s, run).goes_on
     with Trials(pixels, config.loss, config.search.processes) as trials:
         search = SkeletonSearch(trials, config.search, goes_on)
-        chosen, tracks = _searched(all_tracks, search, goes_on, partial(_cost, pixels, config))
+        cost = partial(_cost, pixels, config)
+        chosen, tracks = _searched([one.tracks for one in jointed], search, goes_on, cost)
     # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
     sharp = replace(config.loss, soft_px=config.loss.sharp_px)
-    tracks = fitted('joints', tracks, LAST_SHARE, sharp)
-    proposed, motion = jointed[chosen]
-    return ProposedTree(tracks.tree(), proposed.levels), moving_as(tracks, motion)
-
-
-def _tracks(proposed: ProposedTree, motion: PartMotion, pixels: FittingPixels) -> SkeletonTracks:
-    return SkeletonTracks.from_tree(proposed.tree, motion).to(pixels.device)
+    stage = SkeletonStage('joints', tracks, pixels, sharp)
+    run.run_stage(stage, steps=last_budget.steps, seconds=last_budget.seconds)
+    best = jointed[chosen]
+    return ProposedTree(stage.tracks.tree(), best.proposed.levels), moving_as(
+        stage.tracks, best.motion
+    )
 
 
 def _searched(
@@ -145,17 +158,14 @@ def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:
     return replace(motion, radii_P3=radii, T_scene_part_FP44=poses, colours_P3=colours)
 
 
-class _Budget:
+class _SearchTime:
     """Tells the search whether it may go on, and others that it is at it."""
 
-    def __init__(
-        self, seconds: float | None, stop: threading.Event | None, progress: Progress | None
-    ):
+    def __init__(self, seconds: float | None, run: LearningRun):
         self._begun_s, self._seconds = time.monotonic(), seconds
-        self._stop, self._progress = stop, progress
-        self._name = 'choosing joints'
-        if progress is not None:
-            progress.start(self._name, seconds is not None)
+        self._name, self._progress = 'choosing joints', run.progress
+        self._check_stop = run.stopper(self._name)
+        self._progress.start(self._name, seconds is not None)
 
     def goes_on(self) -> bool:
         """Return whether there is time left.
@@ -163,13 +173,11 @@ class _Budget:
         Raises:
             LearningInterrupted: when stopped.
         """
-        if self._stop is not None and self._stop.is_set():
-            raise LearningInterrupted(f'Learning was stopped in stage {self._name}.')
+        self._check_stop()
         spent_s = time.monotonic() - self._begun_s
         fraction, left_s = 0.0, None
         if self._seconds is not None:
             left_s = max(0.0, self._seconds - spent_s)
             fraction = min(1.0, spent_s / max(self._seconds, 1e-9))
-        if self._progress is not None:
-            self._progress.update(self._name, fraction, {}, left_s)
+        self._progress.update(self._name, fraction, {}, left_s)
         return fraction < 1.0

@@ -1,22 +1,31 @@
 """Which joints there are, and what hangs on what, as the images say.
 
 The motion of free parts suggests too many joints: slender parts turn about themselves unseen.  A
-joint goes when the images are explained about as well with it frozen, or with what it carries on
-a joint beside it, the rest having adapted a little; and it goes to another parent, or turns about
-another line, when they are explained better so.
+joint goes when the images are explained about as well without it, be it frozen, or what it
+carries on a joint beside it, or one line in place of two.  It goes to another parent, or turns
+about another line, when they are explained better so.  The end of a chain gets one more where
+that explains much.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import copy
 from dataclasses import dataclass
 import itertools
 
-import torch
-
-from posefield.articulation.hierarchy import ROOT
+from posefield.articulation.skeleton_changes import (
+    Turn,
+    more_joints,
+    nearest,
+    nearest_joints,
+    one_for_two,
+    other_places,
+)
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Outcome, Trial, Trials
+
+# Of the changes to fewer joints, how many get a joint elsewhere.
+SHRUNK = 2
 
 
 @dataclass(frozen=True)
@@ -24,33 +33,31 @@ class SkeletonSearchConfig:
     """How joints are chosen.
 
     Attributes:
-        tolerance: a joint goes when the loss without it is higher by at most this share.
+        tolerance: a joint stays, or is added, when the loss without it is higher by this share.
         gain: a joint goes to another parent or line when the loss is then lower by this share.
         rounds: of removing and changing.
-        frozen_steps, frozen_rate: that the rest has to adapt to a frozen joint, and its learning
-            rates against those of a stage.
+        frozen_steps: that all have to adapt to a frozen joint.
+        least_likely: joints that are frozen for a trial, from those on that move least.
         places: other parents that are tried, from those on that fit the motion as it was.
-        changed_steps: that all have to adapt to such a change, at full rates.
-        last_steps: after them, for the best changes.
-        last_places, last_lines: how many those are, with joints elsewhere and about other lines.
-        least_likely: joints that are tried before all others are kept, from those on that move
-            least.
+        turns: other lines and more joints that are tried, from those on that explain the images
+            best with the angles found by trying all.
+        changed_steps: that all have to adapt to such a change.
+        last_steps, last_changes: after them, for how many of the best changes.
         hopeless: a change is given up when after a quarter of its steps the loss is higher by
             this share than without it.
         processes: that try changes at once; None for one per core (`Trials`).
     """
 
-    tolerance: float = 0.006
+    tolerance: float = 0.003
     gain: float = 0.004
     rounds: int = 8
-    frozen_steps: int = 40
-    frozen_rate: float = 0.3
-    places: int = 16
+    frozen_steps: int = 120
+    least_likely: int = 6
+    places: int = 12
+    turns: int = 6
     changed_steps: int = 120
     last_steps: int = 240
-    last_places: int = 6
-    last_lines: int = 3
-    least_likely: int = 8
+    last_changes: int = 4
     hopeless: float = 0.5
     processes: int | None = None
 
@@ -83,71 +90,99 @@ class SkeletonSearch:
         return self._pruned(tracks)
 
     def _pruned(self, tracks: SkeletonTracks) -> SkeletonTracks:
-        """Return the tracks without joints that are hardly missed, one after the other."""
+        """Return the tracks without joints that are hardly missed."""
         while tracks.joints > 1 and self._goes_on():
-            same = self._trials.one(self._freezing(copy.deepcopy(tracks)))
-            frozen = self._without_one(same)
-            if frozen is None:
-                return same.tracks
-            tracks = frozen
+            fewer = self._without_some(tracks)
+            if fewer is None:
+                return tracks
+            tracks = fewer
         return tracks
 
-    def _without_one(self, same: Outcome) -> SkeletonTracks | None:
-        tracks, most = same.tracks, (1.0 + self._config.tolerance) * same.loss
-        frozen = nearest(tracks, [tracks.without(joint) for joint in range(tracks.joints)])
-        trials = (self._freezing(one) for one in frozen[: self._config.least_likely])
-        with contextlib.closing(self._tried(trials)) as outcomes:
-            for outcome in outcomes:
-                if outcome.loss <= most:
-                    return outcome.tracks
-        return None
+    def _without_some(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
+        """Return the tracks without joints that are hardly missed; None if all are.
+
+        All that are hardly missed alone go at once if they are not missed together either, else
+        the one goes that is missed least.
+        """
+        joints = nearest_joints(tracks)[: self._config.least_likely]
+        frozen = [copy.deepcopy(tracks), *(tracks.without(joint) for joint in joints)]
+        outcomes = list(self._tried(Trial(one, self._config.frozen_steps) for one in frozen))
+        if not outcomes:
+            return None
+        most = (1.0 + self._config.tolerance) * outcomes[0].loss
+        found = [
+            (outcome.loss, joint, outcome.tracks)
+            for joint, outcome in zip(joints, outcomes[1:], strict=False)
+            if outcome.loss <= most
+        ]
+        if len(found) > 1 and self._goes_on():
+            fewer = tracks
+            for joint in sorted((joint for _, joint, _ in found), reverse=True):
+                fewer = fewer.without(joint)
+            together = self._trials.one(Trial(fewer, self._config.frozen_steps))
+            if together.loss <= most:
+                return together.tracks
+        return min(found)[2] if found else None
 
     def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
-        """Return the tracks with one change that helps; None if none does.
+        """Return the tracks with a change that helps; None if none does.
 
-        Lines are tried when no other place helps.
+        The first one that helps at once is taken, else the best of those that have longer to
+        adapt: what is hung on another parent has much to do so.
         """
         if not self._goes_on():
             return None
-        config = self._config
-        first = config.changed_steps // 4
-        begun = self._trials.one(Trial(copy.deepcopy(tracks), first))
-        hopeless = (1.0 + config.hopeless) * begun.loss
-        same = self._trials.one(Trial(begun.tracks, config.changed_steps - first))
-        places = nearest(tracks, other_places(tracks))[: config.places]
-        for changes, last in (
-            (places, config.last_places),
-            (other_lines(tracks), config.last_lines),
-        ):
-            trials = (
-                Trial(changed, config.changed_steps, first_steps=first, hopeless=hopeless)
-                for changed in changes
-            )
-            changed = self._better(tracks, same, trials, last)
-            if changed is not None:
-                return changed
-        return None
+        same = self._trials.one(Trial(copy.deepcopy(tracks), self._config.changed_steps))
+        fewer = self._adapted(self._best(one_for_two(tracks)), same)
+        fewer.sort(key=lambda outcome: outcome.loss)
+        if fewer and self._share_of_most(fewer[0], same) < 1.0:
+            return fewer[0].tracks
+        # A joint that was in the wrong place makes room for one in the right place.
+        grown = [more for one in fewer[:SHRUNK] for more in more_joints(one.tracks)]
+        changed = self._best_at_last(same, self._best(grown))
+        if changed is not None:
+            return changed
+        places = nearest(tracks, other_places(tracks))[: self._config.places]
+        tried = fewer
+        for changes in (places, self._best(more_joints(tracks))):
+            tried = tried + self._adapted(changes, same)
+            if tried and self._share_of_most(tried[-1], same) < 1.0:
+                return tried[-1].tracks
+        tried.sort(key=lambda outcome: self._share_of_most(outcome, same))
+        return self._best_at_last(same, [outcome.tracks for outcome in tried])
 
-    def _better(
-        self, tracks: SkeletonTracks, same: Outcome, trials: Iterator[Trial], last: int
-    ) -> SkeletonTracks | None:
-        """Return the first change that helps at once, else the best of those that need longer.
-
-        What is hung on another parent has much to adapt.
-        """
-        tried = []
+    def _adapted(self, changes: Sequence[SkeletonTracks], same: Outcome) -> list[Outcome]:
+        """Return what comes of changes, up to the first one that helps."""
+        config, found = self._config, []
+        first, most = config.changed_steps // 4, (1.0 + config.hopeless) * same.loss
+        trials = (
+            Trial(one, config.changed_steps, first_steps=first, hopeless=most) for one in changes
+        )
         with contextlib.closing(self._tried(trials)) as outcomes:
             for outcome in outcomes:
-                if self._helps(outcome, tracks, same):
-                    return outcome.tracks
-                tried.append(outcome)
-        tried.sort(key=lambda outcome: self._cost(outcome, tracks))
-        longer = [copy.deepcopy(same.tracks), *(outcome.tracks for outcome in tried[:last])]
-        outcomes = list(self._tried(Trial(one, self._config.last_steps) for one in longer))
+                found.append(outcome)
+                if self._share_of_most(outcome, same) < 1.0:
+                    break
+        return found
+
+    def _best_at_last(
+        self, same: Outcome, changes: Sequence[SkeletonTracks]
+    ) -> SkeletonTracks | None:
+        """Return the best of the first changes after more steps, if it helps then."""
+        all_tracks = [copy.deepcopy(same.tracks), *changes[: self._config.last_changes]]
+        outcomes = list(self._tried(Trial(one, self._config.last_steps) for one in all_tracks))
         if len(outcomes) < 2:
             return None
-        best = min(outcomes[1:], key=lambda outcome: self._cost(outcome, tracks))
-        return best.tracks if self._helps(best, tracks, outcomes[0]) else None
+        later, *outcomes = outcomes
+        best = min(outcomes, key=lambda outcome: self._share_of_most(outcome, later))
+        return best.tracks if self._share_of_most(best, later) < 1.0 else None
+
+    def _best(self, turns: Sequence[Turn]) -> list[SkeletonTracks]:
+        """Return the turns that explain the images best as soon as their angles are found."""
+        trials = (Trial(turn.tracks, 0, scanned=turn.joint) for turn in turns)
+        with contextlib.closing(self._tried(trials)) as outcomes:
+            best = sorted(outcomes, key=lambda outcome: outcome.loss)
+        return [outcome.tracks for outcome in best[: self._config.turns]]
 
     def _tried(self, trials: Iterator[Trial]) -> Iterator[Outcome]:
         """Yield what comes of trials that were not given up, as long as there is time."""
@@ -155,96 +190,9 @@ class SkeletonSearch:
         with contextlib.closing(self._trials.all(with_time)) as outcomes:
             yield from (outcome for outcome in outcomes if outcome is not None)
 
-    def _freezing(self, tracks: SkeletonTracks) -> Trial:
-        return Trial(tracks, self._config.frozen_steps, self._config.frozen_rate)
-
-    def _helps(self, outcome: Outcome, before: SkeletonTracks, same: Outcome) -> bool:
-        return self._cost(outcome, before) < (1.0 - self._config.gain) * same.loss
-
-    def _cost(self, outcome: Outcome, before: SkeletonTracks) -> float:
-        """Return the loss, less the tolerance where there are fewer joints than before."""
-        fewer = outcome.tracks.joints < before.joints
-        return outcome.loss / (1.0 + self._config.tolerance) if fewer else outcome.loss
-
-
-def other_places(tracks: SkeletonTracks) -> list[SkeletonTracks]:
-    """Return the tracks with one joint on another parent, or in one with a joint beside it."""
-    absorbed = [tracks.absorbed(*pair) for pair in joints_beside(tracks)]
-    return absorbed + [tracks.rehung(*pair) for pair in other_parents(tracks)]
-
-
-def other_lines(tracks: SkeletonTracks) -> list[SkeletonTracks]:
-    """Return the tracks with one joint about another line, the last joints first."""
-    return [
-        tracks.turning_about(joint, part, axis)
-        for joint, part in turned_parts(tracks)
-        for axis in range(3)
-    ]
-
-
-def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
-    """Return joints with those on the same parent, which could carry what they do."""
-    parents = tracks.hierarchy.parents
-    return [
-        (joint, other)
-        for joint, over in enumerate(parents)
-        for other, above in enumerate(parents)
-        if over == above and other != joint
-    ]
-
-
-def turned_parts(tracks: SkeletonTracks) -> list[tuple[int, int]]:
-    """Return the turning joints with the largest part of each, those that carry least first.
-
-    The less is seen of how a joint turns, the sooner it is stuck with a wrong line.
-    """
-    hierarchy = tracks.hierarchy
-    volumes = tracks.log_radii_P3.detach().sum(dim=1).tolist()
-    found = []
-    for joint, prismatic in enumerate(hierarchy.prismatic):
-        parts = [part for part, other in enumerate(hierarchy.joint_of_part) if other == joint]
-        if parts and not prismatic:
-            found.append((joint, max(parts, key=volumes.__getitem__)))
-    return sorted(found, key=lambda pair: sum(hierarchy.carried_by(pair[0])))
-
-
-def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
-    """Return turning joints with the joints near them on which they could hang as well.
-
-    These are the one above their parent, those on the same parent, on its parent and on those
-    beside them.
-    """
-    hierarchy = tracks.hierarchy
-    found = []
-    for joint, parent in enumerate(hierarchy.parents):
-        if hierarchy.prismatic[joint]:
-            continue
-        above = hierarchy.parents[parent] if parent != ROOT else None
-        beside = [other for other, over in enumerate(hierarchy.parents) if over == parent]
-        carried = hierarchy.carried_by(joint)
-        if parent not in hierarchy.joint_of_part and beside == [joint]:
-            # Nothing would be left on the parent.
-            continue
-        for other, over in enumerate(hierarchy.parents):
-            near = over == parent or over in beside or (above is not None and over == above)
-            if near and other != parent and not carried[other]:
-                found.append((joint, other))
-        if above is not None:
-            found.append((joint, above))
-    return found
-
-
-def nearest(tracks: SkeletonTracks, changed: list[SkeletonTracks]) -> list[SkeletonTracks]:
-    """Return changed tracks, those that hardly move the parts elsewhere first."""
-    return sorted(changed, key=lambda one: distance(tracks, one))
-
-
-@torch.no_grad()
-def distance(tracks: SkeletonTracks, others: SkeletonTracks) -> float:
-    """Return how far the surfaces of parts are from where they are in others; scene units."""
-    frames = torch.arange(len(tracks.positions_FJ), device=tracks.positions_FJ.device)
-    R, t = tracks.poses(frames)
-    R_other, t_other = others.poses(frames)
-    turned = ((R - R_other) * tracks.radii_P3[:, None, :]).square().sum(dim=(-1, -2))
-    moved = (t - t_other).square().sum(dim=-1)
-    return float((turned + moved).mean().sqrt())
+    def _share_of_most(self, outcome: Outcome, same: Outcome) -> float:
+        """Return the loss over the highest one with which a change still helps."""
+        more = outcome.tracks.joints - same.tracks.joints
+        if more:
+            return outcome.loss / same.loss * (1.0 + self._config.tolerance) ** more
+        return outcome.loss / same.loss / (1.0 - self._config.gain)

@@ -240,6 +240,17 @@ class SkeletonTracks(nn.Module):
         values['positions_FJ'][:, joint] = 2.0 * torch.atan2(along * halves.sin(), halves.cos())
         return SkeletonTracks(self.hierarchy, values)
 
+    @torch.no_grad()
+    def split(self, part: int, axis: int) -> 'SkeletonTracks':
+        """Return the tracks with a part on a joint of its own, about an axis of its ellipsoid."""
+        values = self._values()
+        direction = _rotations(self.rest_quaternions_P4[part])[:, axis]
+        values['axes_J3'] = torch.cat([self.axes_J3, direction[None]])
+        values['points_J3'] = torch.cat([self.points_J3, self.rest_centres_P3[part][None]])
+        still = self.positions_FJ.new_zeros(len(self.positions_FJ), 1)
+        values['positions_FJ'] = torch.cat([self.positions_FJ, still], dim=1)
+        return SkeletonTracks(self.hierarchy.split(part), values)
+
     def shaped_as(self, hierarchy: Hierarchy) -> 'SkeletonTracks':
         """Return tracks of other joints over the same frames and parts, to load values into."""
         joints = len(hierarchy.parents)

@@ -16,6 +16,7 @@ import pickle
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.joint_scanning import scanned
 from posefield.articulation.part_fitting_stage import make_adam
 from posefield.articulation.skeleton_stage import (
     SkeletonLossConfig,
@@ -25,7 +26,12 @@ from posefield.articulation.skeleton_stage import (
 )
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.errors import LearningError
-from posefield.worker_processes import cores, results_in_order, serve_parent
+from posefield.worker_processes import (
+    cores,
+    new_processes_use_one_thread,
+    results_in_order,
+    serve_parent,
+)
 
 MOST_PROCESSES = 4
 
@@ -35,9 +41,10 @@ class Trial:
     """What is tried.
 
     Attributes:
-        tracks: changed already; they are changed further in place.
+        tracks: changed already; they may be changed further in place.
         steps, rate: that all have to adapt, and their learning rates against those of a stage.
         first_steps, hopeless: it is given up when the loss after so many of the steps is higher.
+        scanned: a joint whose angles are found first by trying all; None for none.
     """
 
     tracks: SkeletonTracks
@@ -45,6 +52,7 @@ class Trial:
     rate: float = 1.0
     first_steps: int = 0
     hopeless: float = math.inf
+    scanned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,12 +118,15 @@ class Trials:
             self._pool = ProcessPoolExecutor(
                 self._processes, multiprocessing.get_context('spawn'), _Process.start, (task,)
             )
-        return self._pool.submit(_Process.run, pickle.dumps(trial))
+        with new_processes_use_one_thread():
+            return self._pool.submit(_Process.run, pickle.dumps(trial))
 
 
 def run_trial(trial: Trial, pixels: FittingPixels, loss: SkeletonLossConfig) -> Outcome | None:
     """Return the tracks of a trial after its steps, or None where it was given up."""
     tracks, left = trial.tracks, trial.steps
+    if trial.scanned is not None:
+        tracks = scanned(tracks, trial.scanned, pixels, loss)
     if trial.first_steps:
         adapt(tracks, pixels, loss, trial.first_steps, trial.rate)
         left -= trial.first_steps

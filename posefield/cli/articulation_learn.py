@@ -53,7 +53,7 @@ def train(
     """Learn parts, joints, surface and colours. Ctrl-C saves a checkpoint and stops.
 
     Only training views and frames are looked at.  Under torchrun all its processes learn
-    together, each on its own GPU.
+    `paper` together, each on its own GPU; the other presets need one process.
     """
     from posefield.articulation.learning import learn_articulation
     from posefield.data.multiview import Multiview

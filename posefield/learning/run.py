@@ -1,6 +1,7 @@
 """What all steps of one run of learning share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 from dataclasses import dataclass, field
 import threading
 import time
@@ -24,7 +25,7 @@ class LearningRun:
         device: where it is learned.
         progress: who is told.
         stop: ends the run at the next chance.
-        store: of checkpoints.
+        store: of checkpoints; None saves none.
         generator: of training; another in every process of a distributed run.
     """
 
@@ -32,7 +33,7 @@ class LearningRun:
     device: torch.device
     progress: Progress
     stop: threading.Event
-    store: CheckpointStore
+    store: CheckpointStore | None = None
     generator: torch.Generator = field(init=False)
     _begun_s: float = field(init=False)
 
@@ -64,6 +65,19 @@ class LearningRun:
                 raise LearningInterrupted(f'Learning was stopped in stage {stage}.')
 
         return check_stop
+
+    @contextlib.contextmanager
+    def uninterrupted(self, stage: str) -> Iterator[None]:
+        """Tell of a stage that cannot be stopped on its way, but before and after it.
+
+        Raises:
+            LearningInterrupted: when stopped.
+        """
+        report, check_stop = self.reporter(stage), self.stopper(stage)
+        check_stop()
+        yield
+        report(1.0)
+        check_stop()
 
     def run_stage(
         self, stage: Stage, *, steps: int | None = None, seconds: float | None = None

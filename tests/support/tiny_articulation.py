@@ -15,7 +15,8 @@ from posefield.articulation.surface_stage import SurfaceStageConfig
 PRESET = 'tiny'
 TINY = FastPreset(
     minutes=0.1,
-    fitting=PartFittingConfig(parts=4, restarts=1, neighbours=2),
+    restarts=1,
+    fitting=PartFittingConfig(parts=4, neighbours=2),
     skeleton=SkeletonFittingConfig(
         search=SkeletonSearchConfig(
             frozen_steps=4, changed_steps=8, last_steps=4, rounds=1, processes=1

@@ -14,15 +14,18 @@ from posefield.articulation.part_fitting_stage import PartStageConfig, frame_ord
 from posefield.articulation.part_seeding import Seeds, carve, hull_volumes, seed_parts
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.restarts import first_frames
-from posefield.data.multiview import MultiviewWriter
+from posefield.data.multiview import Multiview, MultiviewWriter
 from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import BundleError, DataError, LearningError, LearningInterrupted
+from posefield.learning.budget import Budget
 from posefield.learning.checkpoints import CheckpointStore
+from posefield.learning.progress import QuietProgress
+from posefield.learning.run import LearningRun
 from support.multiviews import BALL_RADIUS, BALL_RGB, overwrite_masks, write_ball
 
 AS_IT_IS = SceneNormalisation(np.zeros(3), 1.0)
 SMALL = PartFittingConfig(
-    parts=3, restarts=1, neighbours=2, stage=PartStageConfig(counts=(12, 12, 24, 8), images=6)
+    parts=3, neighbours=2, stage=PartStageConfig(counts=(12, 12, 24, 8), images=6)
 )
 
 
@@ -33,6 +36,20 @@ def ball(tmp_path):
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def fit(
+    multiview: Multiview,
+    steps: int,
+    stop: threading.Event | None = None,
+    store: CheckpointStore | None = None,
+) -> PartMotion:
+    """Return parts fitted from the frame with the smallest hull on."""
+    frames = multiview.training_frames
+    pixels = FittingPixels.read(multiview, frames, AS_IT_IS, 96)
+    run = LearningRun(0, pixels.device, QuietProgress(), stop or threading.Event(), store)
+    (start,) = first_frames(pixels, 1)
+    return fit_parts(pixels, frames, start, SMALL, run, Budget(steps=steps))
 
 
 def test_draws_pixels_of_every_kind(ball):
@@ -92,8 +109,7 @@ def test_images_of_different_shapes_tell_what_whole_ones_do(ball, tmp_path):
             camera.fy,
         ]
         assert (places[image].numpy() <= corner + 1e-6).all()
-    fitted = fit_parts(smaller, AS_IT_IS, SMALL, generator=seeded(), steps=2)
-    assert fitted.motions[0].parts == 3
+    assert fit(smaller, 2).parts == 3
 
 
 def test_rim_is_what_lies_at_the_outline(ball):
@@ -165,8 +181,7 @@ def test_looseness_is_zero_for_a_rigid_body_and_concave():
 
 
 def test_ball_is_followed(ball):
-    fitted = fit_parts(ball, AS_IT_IS, SMALL, generator=seeded(), steps=250)
-    (motion,) = fitted.motions
+    motion = fit(ball, 250)
     assert motion.frames_F == ball.training_frames
     assert len(motion.edges) == 2
     # The ball moves by 0.1 a frame, and so must the middle of its parts.
@@ -176,14 +191,12 @@ def test_ball_is_followed(ball):
 
 
 def test_same_seed_gives_the_same_parts(ball):
-    first, second = (
-        fit_parts(ball, AS_IT_IS, SMALL, generator=seeded(), steps=20).motions[0] for _ in range(2)
-    )
+    first, second = fit(ball, 20), fit(ball, 20)
     np.testing.assert_array_equal(first.T_scene_part_FP44, second.T_scene_part_FP44)
 
 
 def test_interrupted_run_goes_on_where_it_was(ball, tmp_path):
-    whole = fit_parts(ball, AS_IT_IS, SMALL, generator=seeded(), steps=30).motions[0]
+    whole = fit(ball, 30)
     store = CheckpointStore(tmp_path / 'store')
 
     class StopsHalfway(threading.Event):
@@ -193,21 +206,16 @@ def test_interrupted_run_goes_on_where_it_was(ball, tmp_path):
             self.asked += 1
             return self.asked > 15
 
-    def fit(stop):
-        return fit_parts(
-            ball, AS_IT_IS, SMALL, generator=seeded(), steps=30, stop=stop, checkpoints=store
-        )
-
     with pytest.raises(LearningInterrupted):
-        fit(StopsHalfway())
-    again = fit(None).motions[0]
+        fit(ball, 30, StopsHalfway(), store)
+    again = fit(ball, 30, store=store)
     np.testing.assert_allclose(again.T_scene_part_FP44, whole.T_scene_part_FP44, atol=1e-6)
 
 
 def test_too_few_frames_and_parts_are_refused(tmp_path):
     short = write_ball(tmp_path / 'short', cameras=2, frames=2)
     with pytest.raises(LearningError, match='2 frames to learn from'):
-        fit_parts(short, AS_IT_IS, SMALL, generator=seeded())
+        fit(short, 1)
     with pytest.raises(LearningError, match='at least 2 parts'):
         PartFittingConfig(parts=1)
 

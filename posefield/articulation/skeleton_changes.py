@@ -1,0 +1,121 @@
+"""Changes of what hangs on what, and of the lines that joints turn about, worth a trial."""
+
+from dataclasses import dataclass
+
+import torch
+
+from posefield.articulation.hierarchy import ROOT
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Tracks with a joint about another line, whose angles are still to be found."""
+
+    tracks: SkeletonTracks
+    joint: int
+
+
+def other_places(tracks: SkeletonTracks) -> list[SkeletonTracks]:
+    """Return the tracks with one joint on another parent, or in one with a joint beside it."""
+    absorbed = [tracks.absorbed(*pair) for pair in joints_beside(tracks)]
+    return absorbed + [tracks.rehung(*pair) for pair in other_parents(tracks)]
+
+
+def one_for_two(tracks: SkeletonTracks) -> list[Turn]:
+    """Return the tracks with one joint in place of two in a row, about an axis of a part.
+
+    Neither of two needs to be right when what they carry turns about one line.
+    """
+    found = []
+    for joint, parent in reversed(list(enumerate(tracks.hierarchy.parents))):
+        if parent == ROOT:
+            continue
+        found += _about_axes(tracks.without(joint), parent)
+        if parent in tracks.hierarchy.joint_of_part or tracks.hierarchy.parents.count(parent) > 1:
+            # Else it makes no difference which of the two is left.
+            found += _about_axes(tracks.without(parent), joint - 1)
+    return found
+
+
+def _about_axes(tracks: SkeletonTracks, joint: int) -> list[Turn]:
+    parts = [part for part, over in enumerate(tracks.hierarchy.joint_of_part) if over == joint]
+    if not parts or tracks.hierarchy.prismatic[joint]:
+        return []
+    volumes = tracks.log_radii_P3.detach().sum(dim=1).tolist()
+    largest = max(parts, key=volumes.__getitem__)
+    return [Turn(tracks.turning_about(joint, largest, axis), joint) for axis in range(3)]
+
+
+def more_joints(tracks: SkeletonTracks) -> list[Turn]:
+    """Return the tracks with a part of the last links on a joint of its own.
+
+    The last links are those that carry no other: what turns at the end of a chain is seen least,
+    and may have been taken for still.
+    """
+    hierarchy = tracks.hierarchy
+    return [
+        Turn(tracks.split(part, axis), tracks.joints)
+        for part, joint in enumerate(hierarchy.joint_of_part)
+        if joint not in (ROOT, *hierarchy.parents) and hierarchy.joint_of_part.count(joint) > 1
+        for axis in range(3)
+    ]
+
+
+def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
+    """Return joints with those on the same parent, which could carry what they do."""
+    parents = tracks.hierarchy.parents
+    return [
+        (joint, other)
+        for joint, over in enumerate(parents)
+        for other, above in enumerate(parents)
+        if over == above and other != joint
+    ]
+
+
+def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
+    """Return turning joints with the joints near them on which they could hang as well.
+
+    These are the one above their parent, those on the same parent, on its parent and on those
+    beside them.
+    """
+    hierarchy = tracks.hierarchy
+    found = []
+    for joint, parent in enumerate(hierarchy.parents):
+        if hierarchy.prismatic[joint]:
+            continue
+        above = hierarchy.parents[parent] if parent != ROOT else None
+        beside = [other for other, over in enumerate(hierarchy.parents) if over == parent]
+        carried = hierarchy.carried_by(joint)
+        if parent not in hierarchy.joint_of_part and beside == [joint]:
+            # Nothing would be left on the parent.
+            continue
+        for other, over in enumerate(hierarchy.parents):
+            near = over == parent or over in beside or (above is not None and over == above)
+            if near and other != parent and not carried[other]:
+                found.append((joint, other))
+        if above is not None:
+            found.append((joint, above))
+    return found
+
+
+def nearest_joints(tracks: SkeletonTracks) -> list[int]:
+    """Return the joints, those first without which the parts hardly move elsewhere."""
+    frozen = [distance(tracks, tracks.without(joint)) for joint in range(tracks.joints)]
+    return sorted(range(tracks.joints), key=frozen.__getitem__)
+
+
+def nearest(tracks: SkeletonTracks, changed: list[SkeletonTracks]) -> list[SkeletonTracks]:
+    """Return changed tracks, those that hardly move the parts elsewhere first."""
+    return sorted(changed, key=lambda one: distance(tracks, one))
+
+
+@torch.no_grad()
+def distance(tracks: SkeletonTracks, others: SkeletonTracks) -> float:
+    """Return how far the surfaces of parts are from where they are in others; scene units."""
+    frames = torch.arange(len(tracks.positions_FJ), device=tracks.positions_FJ.device)
+    R, t = tracks.poses(frames)
+    R_other, t_other = others.poses(frames)
+    turned = ((R - R_other) * tracks.radii_P3[:, None, :]).square().sum(dim=(-1, -2))
+    moved = (t - t_other).square().sum(dim=-1)
+    return float((turned + moved).mean().sqrt())
