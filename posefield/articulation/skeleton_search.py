@@ -169,6 +169,8 @@ class SkeletonSearch:
         self, same: Outcome, changes: Sequence[SkeletonTracks]
     ) -> SkeletonTracks | None:
         """Return the best of the first changes after more steps, if it helps then."""
+        if not changes:
+            return None
         all_tracks = [copy.deepcopy(same.tracks), *changes[: self._config.last_changes]]
         outcomes = list(self._tried(Trial(one, self._config.last_steps) for one in all_tracks))
         if len(outcomes) < 2:

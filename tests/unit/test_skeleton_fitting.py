@@ -295,7 +295,7 @@ def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels
         stuck.axes_J3[2] = torch.tensor(AXES[1])
         stuck.positions_FJ[:, 2] = 0.0
     config = SkeletonSearchConfig(
-        places=0, frozen_steps=20, changed_steps=60, last_steps=60, tolerance=-0.5
+        places=0, frozen_steps=20, changed_steps=60, last_steps=60, tolerance=0.02
     )
     found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(stuck)
     errors = axis_errors_deg(found.tree())
