@@ -110,19 +110,21 @@ class SkeletonSearch:
         if not outcomes:
             return None
         most = (1.0 + self._config.tolerance) * outcomes[0].loss
-        found = [
+        found = sorted(
             (outcome.loss, joint, outcome.tracks)
             for joint, outcome in zip(joints, outcomes[1:], strict=False)
             if outcome.loss <= most
-        ]
-        if len(found) > 1 and self._goes_on():
+        )
+        # One joint stays in any case.
+        going = sorted((joint for _, joint, _ in found[: tracks.joints - 1]), reverse=True)
+        if len(going) > 1 and self._goes_on():
             fewer = tracks
-            for joint in sorted((joint for _, joint, _ in found), reverse=True):
+            for joint in going:
                 fewer = fewer.without(joint)
             together = self._trials.one(Trial(fewer, self._config.frozen_steps))
             if together.loss <= most:
                 return together.tracks
-        return min(found)[2] if found else None
+        return found[0][2] if found else None
 
     def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
         """Return the tracks with a change that helps; None if none does.

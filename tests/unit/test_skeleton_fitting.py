@@ -210,6 +210,13 @@ def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
 
 
+def test_one_joint_stays_where_none_explains_anything(pixels):
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    any_will_do = SkeletonSearchConfig(tolerance=100.0, frozen_steps=2, rounds=0)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), any_will_do, lambda: True).run(tracks)
+    assert found.joints == 1
+
+
 def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
     """The third joint hangs on the first link, which cannot move it as the second does."""
     tree = arm_tree()
