@@ -29,11 +29,12 @@ def scanned(
 ) -> SkeletonTracks:
     """Return tracks with the steady turns of one turning joint that explain the images best."""
     angles_K = np.arange(ANGLES) * 2.0 * math.pi / ANGLES - math.pi
-    costs_FK = np.stack(
-        [_costs_F(_turned(tracks, joint, angle), pixels, config) for angle in angles_K], axis=1
-    )
+    found, costs_KF = copy.deepcopy(tracks), []
+    for angle in angles_K:
+        found.positions_FJ[:, joint] = angle
+        costs_KF.append(_costs_F(found, pixels, config))
+    costs_FK = np.stack(costs_KF, axis=1)
     chosen_F = np.unwrap(angles_K[steadiest(costs_FK, angles_K, UNSTEADINESS)])
-    found = copy.deepcopy(tracks)
     found.positions_FJ[:, joint] = torch.from_numpy(chosen_F).to(found.positions_FJ)
     return found
 
@@ -58,12 +59,6 @@ def steadiest(costs_FK: np.ndarray, angles_K: np.ndarray, unsteadiness: float) -
     for before in reversed(came_from):
         path.append(int(before[path[-1]]))
     return np.array(path[::-1])
-
-
-def _turned(tracks: SkeletonTracks, joint: int, angle: float) -> SkeletonTracks:
-    turned = copy.deepcopy(tracks)
-    turned.positions_FJ[:, joint] = angle
-    return turned
 
 
 def _costs_F(

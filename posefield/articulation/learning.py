@@ -33,12 +33,11 @@ from posefield.errors import LearningError
 from posefield.learning import distributed
 from posefield.learning.budget import Budget
 from posefield.learning.checkpoints import CheckpointStore
-from posefield.learning.devices import one_thread, select_device
+from posefield.learning.devices import one_thread, processes_for, select_device
 from posefield.learning.progress import Progress, QuietProgress
 from posefield.learning.run import LearningRun
 from posefield.learning.side_by_side import learn_side_by_side
 from posefield.storage import ensure_replaceable
-from posefield.worker_processes import cores
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ class _Learner:
         )
         processes = settings.processes
         if processes is None:
-            processes = cores() if run.device.type == 'cpu' else 1
+            processes = processes_for(run.device)
         turns = math.ceil(settings.restarts / processes)
         restarts = [
             Restart(

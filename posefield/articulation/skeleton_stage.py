@@ -67,7 +67,7 @@ class SkeletonStage(Stage):
 
     def parameter_groups(self) -> list[dict]:
         """Return joints, positions, shapes and colours with their own rates."""
-        return parameter_groups(self.tracks, self._config, 1.0)
+        return parameter_groups(self.tracks, self._config)
 
     def make_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
         """Return Adam with a short memory."""
@@ -139,10 +139,8 @@ def probe(tracks: SkeletonTracks, pixels: FittingPixels, config: SkeletonLossCon
     return total / len(chosen)
 
 
-def parameter_groups(
-    tracks: SkeletonTracks, config: SkeletonLossConfig, factor: float
-) -> list[dict]:
-    """Return the parameters with their learning rates times a factor."""
+def parameter_groups(tracks: SkeletonTracks, config: SkeletonLossConfig) -> list[dict]:
+    """Return the parameters with their learning rates."""
     axes, points, positions, quaternions, centres, radii, colours, textures, light = config.rates
     rated = (
         (tracks.axes_J3, axes),
@@ -157,4 +155,4 @@ def parameter_groups(
         (tracks.textures_P33, textures),
         (tracks.light_3, light),
     )
-    return [{'params': [parameter], 'lr': factor * rate} for parameter, rate in rated]
+    return [{'params': [parameter], 'lr': rate} for parameter, rate in rated]

@@ -26,8 +26,8 @@ from posefield.articulation.skeleton_stage import (
 )
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.errors import LearningError
+from posefield.learning.devices import processes_for
 from posefield.worker_processes import (
-    cores,
     new_processes_use_one_thread,
     results_in_order,
     serve_parent,
@@ -42,14 +42,13 @@ class Trial:
 
     Attributes:
         tracks: changed already; they may be changed further in place.
-        steps, rate: that all have to adapt, and their learning rates against those of a stage.
+        steps: that all have to adapt.
         first_steps, hopeless: it is given up when the loss after so many of the steps is higher.
         scanned: a joint whose angles are found first by trying all; None for none.
     """
 
     tracks: SkeletonTracks
     steps: int
-    rate: float = 1.0
     first_steps: int = 0
     hopeless: float = math.inf
     scanned: int | None = None
@@ -76,7 +75,7 @@ class Trials:
         self, pixels: FittingPixels, loss: SkeletonLossConfig, processes: int | None = None
     ):
         if processes is None:
-            processes = min(cores(), MOST_PROCESSES) if pixels.device.type == 'cpu' else 1
+            processes = min(processes_for(pixels.device), MOST_PROCESSES)
         self._pixels, self._loss, self._processes = pixels, loss, processes
         self._pool: ProcessPoolExecutor | None = None
 
@@ -128,11 +127,11 @@ def run_trial(trial: Trial, pixels: FittingPixels, loss: SkeletonLossConfig) -> 
     if trial.scanned is not None:
         tracks = scanned(tracks, trial.scanned, pixels, loss)
     if trial.first_steps:
-        adapt(tracks, pixels, loss, trial.first_steps, trial.rate)
+        adapt(tracks, pixels, loss, trial.first_steps)
         left -= trial.first_steps
         if not probe(tracks, pixels, loss) <= trial.hopeless:
             return None
-    adapt(tracks, pixels, loss, left, trial.rate)
+    adapt(tracks, pixels, loss, left)
     return Outcome(tracks, probe(tracks, pixels, loss))
 
 
@@ -141,10 +140,9 @@ def adapt(
     pixels: FittingPixels,
     config: SkeletonLossConfig,
     steps: int,
-    rate: float,
 ) -> None:
     """Fit tracks for some steps whose rate falls to a tenth."""
-    optimizer = make_adam(parameter_groups(tracks, config, rate))
+    optimizer = make_adam(parameter_groups(tracks, config))
     first = [group['lr'] for group in optimizer.param_groups]
     generator = torch.Generator(pixels.device).manual_seed(1)
     for step in range(steps):

@@ -7,6 +7,7 @@ import os
 import torch
 
 from posefield.errors import LearningError
+from posefield.worker_processes import cores
 
 
 def select_device(name: str = 'auto') -> torch.device:
@@ -38,6 +39,11 @@ def select_device(name: str = 'auto') -> torch.device:
     if not index and 'LOCAL_RANK' in os.environ:
         return torch.device('cuda', int(os.environ['LOCAL_RANK']) % count)
     return torch.device(name)
+
+
+def processes_for(device: torch.device) -> int:
+    """Return how many processes work at once best: one per core, 1 on a GPU."""
+    return cores() if device.type == 'cpu' else 1
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ class EndsTheProcess:
 
 def test_trials_in_other_processes_give_what_they_give_here(pixels):
     def trials():
-        return [Trial(arm_with_joint_turned(0.1 * turn), 6, 0.5) for turn in range(3)]
+        return [Trial(arm_with_joint_turned(0.1 * turn), 6) for turn in range(3)]
 
     with Trials(pixels, FEW, 1) as here, Trials(pixels, FEW, 2) as elsewhere:
         expected, found = list(here.all(trials())), list(elsewhere.all(trials()))
