@@ -16,6 +16,8 @@ from posefield.articulation.skeleton_stage import SkeletonLossConfig
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 
 ANGLES = 20
+# Every so many frames are tried; in those between the joint is halfway.
+STRIDE = 2
 # Of the pixels of a step, which are drawn again for all images.
 PIXEL_SHARE = 0.3
 # Loss of a turn by a radian from one frame to the next.
@@ -29,12 +31,16 @@ def scanned(
 ) -> SkeletonTracks:
     """Return tracks with the steady turns of one turning joint that explain the images best."""
     angles_K = np.arange(ANGLES) * 2.0 * math.pi / ANGLES - math.pi
-    found, costs_KF = copy.deepcopy(tracks), []
+    frames_T = np.arange(0, pixels.frames, STRIDE)
+    found, costs_KT = copy.deepcopy(tracks), []
     for angle in angles_K:
         found.positions_FJ[:, joint] = angle
-        costs_KF.append(_costs_F(found, pixels, config))
-    costs_FK = np.stack(costs_KF, axis=1)
-    chosen_F = np.unwrap(angles_K[steadiest(costs_FK, angles_K, UNSTEADINESS)])
+        costs_KT.append(_costs_T(found, frames_T, pixels, config))
+    costs_TK = np.stack(costs_KT, axis=1)
+    # Turning at the same speed costs the same, however many frames are between.
+    unsteadiness = UNSTEADINESS / STRIDE**2
+    chosen_T = np.unwrap(angles_K[steadiest(costs_TK, angles_K, unsteadiness)])
+    chosen_F = np.interp(np.arange(pixels.frames), frames_T, chosen_T)
     found.positions_FJ[:, joint] = torch.from_numpy(chosen_F).to(found.positions_FJ)
     return found
 
@@ -61,19 +67,24 @@ def steadiest(costs_FK: np.ndarray, angles_K: np.ndarray, unsteadiness: float) -
     return np.array(path[::-1])
 
 
-def _costs_F(
-    tracks: SkeletonTracks, pixels: FittingPixels, config: SkeletonLossConfig
+def _costs_T(
+    tracks: SkeletonTracks,
+    frames_T: np.ndarray,
+    pixels: FittingPixels,
+    config: SkeletonLossConfig,
 ) -> np.ndarray:
-    """Return the loss of the images of every frame, the same pixels of them at every call."""
+    """Return the loss of the images of some frames, the same pixels of them at every call."""
     generator = torch.Generator(pixels.device).manual_seed(0)
     counts = tuple(max(1, round(PIXEL_SHARE * count)) for count in config.counts)
     softness = config.sharp_px * pixels.pixel_size
     found = []
-    for images in torch.arange(pixels.images, device=pixels.device).split(IMAGES_AT_ONCE):
+    firsts_V = np.arange(pixels.views) * pixels.frames
+    images_VT = torch.from_numpy(firsts_V[:, None] + frames_T).to(pixels.device)
+    for images in images_VT.flatten().split(IMAGES_AT_ONCE):
         silhouette, square, is_object = misfits(
             tracks, pixels, images, counts, softness, config.depth_blur, generator
         )
         colour = square.sum(dim=1) / is_object.sum(dim=1).clamp(min=1)
         found.append(silhouette.mean(dim=1) + config.colour_weight * colour)
-    costs = torch.cat(found).reshape(pixels.views, pixels.frames)
+    costs = torch.cat(found).reshape(pixels.views, len(frames_T))
     return costs.mean(dim=0).double().cpu().numpy()

@@ -233,6 +233,7 @@ class _Learner:
             run,
             search_s=self._share(settings.search_share).seconds,
             last_budget=self._share(settings.last_share),
+            prune_s=self._share(settings.prune_share).seconds,
         )
 
     def _share(self, share: float) -> Budget:

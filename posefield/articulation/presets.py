@@ -25,7 +25,8 @@ class FastPreset:
         surface, surface_stage: of the surface.
         image_size: short side of the images that the surface is learned from, at most.
         parts_share, joints_share: of the time, to fit the parts and joints of all restarts.
-        search_share, last_share: to choose joints, and to fit those chosen.
+        search_share, last_share, prune_share: to choose joints, to fit those chosen, and to
+            remove those that are not missed then.
         surface_share: for the surface; what is left is for reading, proposing joints and writing.
         scene_radius: of the thing in the scene frame.
     """
@@ -47,9 +48,10 @@ class FastPreset:
     image_size: int = 128
     parts_share: float = 0.26
     joints_share: float = 0.08
-    search_share: float = 0.38
-    last_share: float = 0.09
-    surface_share: float = 0.12
+    search_share: float = 0.37
+    last_share: float = 0.08
+    prune_share: float = 0.04
+    surface_share: float = 0.1
     scene_radius: float = 1.0
 
 

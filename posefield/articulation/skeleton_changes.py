@@ -62,6 +62,16 @@ def more_joints(tracks: SkeletonTracks) -> list[Turn]:
     ]
 
 
+def other_lines(tracks: SkeletonTracks) -> list[Turn]:
+    """Return the tracks with a last joint about an axis of its largest part, not its own.
+
+    What turns at the end of a chain is seen least, so that it may be far from its line.
+    """
+    parents = tracks.hierarchy.parents
+    last = (joint for joint in range(tracks.joints) if joint not in parents)
+    return [turn for joint in last for turn in _about_axes(tracks, joint)]
+
+
 def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     """Return joints with those on the same parent, which could carry what they do."""
     parents = tracks.hierarchy.parents

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.hierarchy import Hierarchy
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trials
 from posefield.articulation.structure import ProposedTree
+from posefield.errors import LearningError
 from posefield.learning.budget import Budget
 from posefield.learning.run import LearningRun
 
@@ -87,6 +89,7 @@ def choose_joints(
     *,
     search_s: float | None,
     last_budget: Budget,
+    prune_s: float | None,
 ) -> tuple[ProposedTree, PartMotion]:
     """Choose the joints of the best candidate anew, as the images ask for, and fit them again.
 
@@ -97,6 +100,7 @@ def choose_joints(
         run: the run that this is part of.
         search_s: seconds that the search may take; None lets it come to its end.
         last_budget: how long to fit what was chosen.
+        prune_s: seconds to find the joints that are not missed then; None for all it takes.
 
     Returns:
         the tree, and the parts moving as it says; the first candidate's where none has a joint.
@@ -108,25 +112,63 @@ def choose_joints(
     jointed = [one for one in candidates if one.tracks is not None]
     if not jointed:
         return candidates[0].proposed, candidates[0].motion
-    goes_on = _SearchTime(search_s, run).goes_on
     with Trials(pixels, config.loss, config.search.processes) as trials:
-        search = SkeletonSearch(trials, config.search, goes_on)
-        cost = partial(_cost, pixels, config)
-        chosen, tracks = _searched([one.tracks for one in jointed], search, goes_on, cost)
-    # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
-    sharp = replace(config.loss, soft_px=config.loss.sharp_px)
-    stage = SkeletonStage('joints', tracks, pixels, sharp)
-    run.run_stage(stage, steps=last_budget.steps, seconds=last_budget.seconds)
+
+        def search(stage: str, seconds: float | None) -> SkeletonSearch:
+            goes_on = _SearchTime(stage, seconds, run).goes_on
+            return SkeletonSearch(trials, config.search, goes_on)
+
+        def choose(stage: str) -> tuple[int, SkeletonTracks]:
+            cost = partial(_cost, pixels, config)
+            return _searched([one.tracks for one in jointed], search(stage, search_s), cost)
+
+        chosen, tracks = _found_once('choosing joints', choose, jointed, run)
+        # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
+        sharp = replace(config.loss, soft_px=config.loss.sharp_px)
+        fitting = SkeletonStage('joints', tracks, pixels, sharp)
+        run.run_stage(fitting, steps=last_budget.steps, seconds=last_budget.seconds)
+
+        def remove(stage: str) -> tuple[int, SkeletonTracks]:
+            # What made up for others that were not right yet is missed no more.
+            return chosen, search(stage, prune_s).pruned(fitting.tracks)
+
+        _, tracks = _found_once('removing joints', remove, jointed, run)
     best = jointed[chosen]
-    return ProposedTree(stage.tracks.tree(), best.proposed.levels), moving_as(
-        stage.tracks, best.motion
-    )
+    return ProposedTree(tracks.tree(), best.proposed.levels), moving_as(tracks, best.motion)
+
+
+def _found_once(
+    stage: str,
+    find: Callable[[str], tuple[int, SkeletonTracks]],
+    candidates: Sequence[Candidate],
+    run: LearningRun,
+) -> tuple[int, SkeletonTracks]:
+    """Return what a run that is resumed has found in a stage, else find and keep it.
+
+    That is the index of a candidate, and what its tracks have become.
+    """
+    checkpoint = run.store.load(stage) if run.store else None
+    if checkpoint is None:
+        chosen, tracks = find(stage)
+        if run.store:
+            state = {'chosen': chosen, 'hierarchy': tracks.hierarchy.to_dict()}
+            run.store.save(stage, tracks.state_dict(), state)
+        return chosen, tracks
+    try:
+        chosen = int(checkpoint.state['chosen'])
+        hierarchy = Hierarchy.from_dict(checkpoint.state['hierarchy'])
+        tracks = candidates[chosen].tracks.shaped_as(hierarchy)
+        tracks.load_state_dict(checkpoint.tensors)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise LearningError(
+            f'The checkpoint of stage {stage} is not of this run ({error}); start afresh.'
+        ) from error
+    return chosen, tracks
 
 
 def _searched(
     all_tracks: Sequence[SkeletonTracks],
     search: SkeletonSearch,
-    goes_on: Callable[[], bool],
     cost: Callable[[SkeletonTracks], float],
 ) -> tuple[int, SkeletonTracks]:
     """Return which tracks are best once their joints are chosen, and those.
@@ -135,7 +177,7 @@ def _searched(
     """
     found: dict[int, SkeletonTracks] = {}
     for index in np.argsort([cost(tracks) for tracks in all_tracks], kind='stable').tolist():
-        if found and not goes_on():
+        if found and not search.goes_on():
             break
         found[index] = search.run(all_tracks[index])
     chosen = min(found, key=lambda index: cost(found[index]))
@@ -161,9 +203,9 @@ def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:
 class _SearchTime:
     """Tells the search whether it may go on, and others that it is at it."""
 
-    def __init__(self, seconds: float | None, run: LearningRun):
+    def __init__(self, name: str, seconds: float | None, run: LearningRun):
         self._begun_s, self._seconds = time.monotonic(), seconds
-        self._name, self._progress = 'choosing joints', run.progress
+        self._name, self._progress = name, run.progress
         self._check_stop = run.stopper(self._name)
         self._progress.start(self._name, seconds is not None)
 

@@ -3,8 +3,8 @@
 The motion of free parts suggests too many joints: slender parts turn about themselves unseen.  A
 joint goes when the images are explained about as well without it, be it frozen, or what it
 carries on a joint beside it, or one line in place of two.  It goes to another parent, or turns
-about another line, when they are explained better so.  The end of a chain gets one more where
-that explains much.
+about another line at the end of a chain, when they are explained better so.  That end gets one
+more where it explains much.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +13,14 @@ import copy
 from dataclasses import dataclass
 import itertools
 
+from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_changes import (
     Turn,
     more_joints,
     nearest,
     nearest_joints,
     one_for_two,
+    other_lines,
     other_places,
 )
 from posefield.articulation.skeleton_tracks import SkeletonTracks
@@ -39,10 +41,11 @@ class SkeletonSearchConfig:
         frozen_steps: that all have to adapt to a frozen joint.
         least_likely: joints that are frozen for a trial, from those on that move least.
         places: other parents that are tried, from those on that fit the motion as it was.
-        turns: other lines and more joints that are tried, from those on that explain the images
-            best with the angles found by trying all.
+        turns: other lines, and more joints, that are tried of each kind of change, from those on
+            that explain the images best with the angles found by trying all.
         changed_steps: that all have to adapt to such a change.
         last_steps, last_changes: after them, for how many of the best changes.
+        looked_on: changes that are still tried after one that helps, which may help more.
         hopeless: a change is given up when after a quarter of its steps the loss is higher by
             this share than without it.
         processes: that try changes at once; None for one per core (`Trials`).
@@ -52,14 +55,29 @@ class SkeletonSearchConfig:
     gain: float = 0.004
     rounds: int = 8
     frozen_steps: int = 120
-    least_likely: int = 6
+    least_likely: int = 8
     places: int = 12
     turns: int = 6
     changed_steps: int = 120
     last_steps: int = 240
     last_changes: int = 4
+    looked_on: int = 3
     hopeless: float = 0.5
     processes: int | None = None
+
+
+# What tells a joint from others: the parts below it, and those that turn with it alone.
+Carried = tuple[frozenset[int], frozenset[int]]
+
+
+def carried(tracks: SkeletonTracks, joint: int) -> Carried:
+    """Return what a joint carries, which stays the same when joints elsewhere change."""
+    owners = tracks.hierarchy.joint_of_part
+    below = tracks.hierarchy.carried_by(joint)
+    return (
+        frozenset(part for part, over in enumerate(owners) if over != ROOT and below[over]),
+        frozenset(part for part, over in enumerate(owners) if over == joint),
+    )
 
 
 class SkeletonSearch:
@@ -77,21 +95,28 @@ class SkeletonSearch:
         config: SkeletonSearchConfig,
         goes_on: Callable[[], bool],
     ):
-        self._trials, self._config, self._goes_on = trials, config, goes_on
+        self._trials, self._config = trials, config
+        self.goes_on = goes_on
+        self._missed: set[Carried] = set()
 
     def run(self, tracks: SkeletonTracks) -> SkeletonTracks:
         """Return the tracks with the joints that the images ask for."""
+        self._missed.clear()
         for _ in range(self._config.rounds):
             tracks = self._pruned(tracks)
             changed = self._changed(tracks)
             if changed is None:
-                return tracks
+                break
             tracks = changed
+        return self.pruned(tracks)
+
+    def pruned(self, tracks: SkeletonTracks) -> SkeletonTracks:
+        """Return the tracks without joints that are hardly missed, however it was before."""
+        self._missed.clear()
         return self._pruned(tracks)
 
     def _pruned(self, tracks: SkeletonTracks) -> SkeletonTracks:
-        """Return the tracks without joints that are hardly missed."""
-        while tracks.joints > 1 and self._goes_on():
+        while tracks.joints > 1 and self.goes_on():
             fewer = self._without_some(tracks)
             if fewer is None:
                 return tracks
@@ -104,20 +129,26 @@ class SkeletonSearch:
         All that are hardly missed alone go at once if they are not missed together either, else
         the one goes that is missed least.
         """
-        joints = nearest_joints(tracks)[: self._config.least_likely]
+        likely = nearest_joints(tracks)[: self._config.least_likely]
+        # One that was missed is not likely to be missed less now that there are fewer.
+        joints = [joint for joint in likely if carried(tracks, joint) not in self._missed]
+        if not joints:
+            return None
         frozen = [copy.deepcopy(tracks), *(tracks.without(joint) for joint in joints)]
         outcomes = list(self._tried(Trial(one, self._config.frozen_steps) for one in frozen))
         if not outcomes:
             return None
         most = (1.0 + self._config.tolerance) * outcomes[0].loss
-        found = sorted(
-            (outcome.loss, joint, outcome.tracks)
-            for joint, outcome in zip(joints, outcomes[1:], strict=False)
-            if outcome.loss <= most
-        )
+        found = []
+        for joint, outcome in zip(joints, outcomes[1:], strict=False):
+            if outcome.loss <= most:
+                found.append((outcome.loss, joint, outcome.tracks))
+            else:
+                self._missed.add(carried(tracks, joint))
+        found.sort(key=lambda one: one[:2])
         # One joint stays in any case.
         going = sorted((joint for _, joint, _ in found[: tracks.joints - 1]), reverse=True)
-        if len(going) > 1 and self._goes_on():
+        if len(going) > 1 and self.goes_on():
             fewer = tracks
             for joint in going:
                 fewer = fewer.without(joint)
@@ -129,14 +160,13 @@ class SkeletonSearch:
     def _changed(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
         """Return the tracks with a change that helps; None if none does.
 
-        The first one that helps at once is taken, else the best of those that have longer to
+        One of the first that help at once is taken, else the best of those that have longer to
         adapt: what is hung on another parent has much to do so.
         """
-        if not self._goes_on():
+        if not self.goes_on():
             return None
         same = self._trials.one(Trial(copy.deepcopy(tracks), self._config.changed_steps))
         fewer = self._adapted(self._best(one_for_two(tracks)), same)
-        fewer.sort(key=lambda outcome: outcome.loss)
         if fewer and self._share_of_most(fewer[0], same) < 1.0:
             return fewer[0].tracks
         # A joint that was in the wrong place makes room for one in the right place.
@@ -146,15 +176,15 @@ class SkeletonSearch:
             return changed
         places = nearest(tracks, other_places(tracks))[: self._config.places]
         tried = fewer
-        for changes in (places, self._best(more_joints(tracks))):
-            tried = tried + self._adapted(changes, same)
-            if tried and self._share_of_most(tried[-1], same) < 1.0:
-                return tried[-1].tracks
-        tried.sort(key=lambda outcome: self._share_of_most(outcome, same))
+        for changes in (places, more_joints(tracks), other_lines(tracks)):
+            likely = changes if changes is places else self._best(changes)
+            tried = self._best_first([*tried, *self._adapted(likely, same)], same)
+            if tried and self._share_of_most(tried[0], same) < 1.0:
+                return tried[0].tracks
         return self._best_at_last(same, [outcome.tracks for outcome in tried])
 
     def _adapted(self, changes: Sequence[SkeletonTracks], same: Outcome) -> list[Outcome]:
-        """Return what comes of changes, up to the first one that helps."""
+        """Return what comes of changes, the best first, up to soon after one that helps."""
         config, found = self._config, []
         first, most = config.changed_steps // 4, (1.0 + config.hopeless) * same.loss
         trials = (
@@ -164,8 +194,12 @@ class SkeletonSearch:
             for outcome in outcomes:
                 found.append(outcome)
                 if self._share_of_most(outcome, same) < 1.0:
+                    found += itertools.islice(outcomes, config.looked_on)
                     break
-        return found
+        return self._best_first(found, same)
+
+    def _best_first(self, outcomes: Sequence[Outcome], same: Outcome) -> list[Outcome]:
+        return sorted(outcomes, key=lambda outcome: self._share_of_most(outcome, same))
 
     def _best_at_last(
         self, same: Outcome, changes: Sequence[SkeletonTracks]
@@ -190,7 +224,7 @@ class SkeletonSearch:
 
     def _tried(self, trials: Iterator[Trial]) -> Iterator[Outcome]:
         """Yield what comes of trials that were not given up, as long as there is time."""
-        with_time = itertools.takewhile(lambda _: self._goes_on(), trials)
+        with_time = itertools.takewhile(lambda _: self.goes_on(), trials)
         with contextlib.closing(self._trials.all(with_time)) as outcomes:
             yield from (outcome for outcome in outcomes if outcome is not None)
 

@@ -121,19 +121,30 @@ class SkeletonTracks(nn.Module):
 
     def _carried(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what all joints from the root to each do to the scene at rest."""
-        angles = self.positions_FJ[frames_B][..., None]
-        slides = torch.tensor(self.hierarchy.prismatic, device=angles.device)[:, None]
-        axes = self.unit_axes_J3
-        R = roma.rotvec_to_rotmat(torch.where(slides, torch.zeros_like(angles), angles) * axes)
-        t = torch.where(slides, angles * axes, self.points_J3 - _placed(R, self.points_J3))
+        angles = self.positions_FJ[frames_B][..., None, None]
+        slides = torch.tensor(self.hierarchy.prismatic, device=angles.device)[:, None, None]
+        twists = self._twists_J44(slides)
+        # The exponential of a twist; the square of a sliding one is 0.
+        turned = torch.where(slides, angles, angles.sin()) * twists
+        turned = turned + (1.0 - angles.cos()) * (twists @ twists)
+        moves = (turned + torch.eye(4, device=angles.device)).unbind(dim=1)
         R_root, t_root = self._root(frames_B)
         # One product a joint: the loop over joints is what takes the time.
-        root, moves = _homogeneous(R_root, t_root), _homogeneous(R, t).unbind(dim=1)
+        root = _homogeneous(R_root, t_root)
         found = []
         for joint, parent in enumerate(self.hierarchy.parents):
             found.append((root if parent == ROOT else found[parent]) @ moves[joint])
         T = torch.stack([*found, root], dim=1)
         return T[..., :3, :3], T[..., :3, 3]
+
+    def _twists_J44(self, slides_J11: torch.Tensor) -> torch.Tensor:
+        axes = self.unit_axes_J3
+        eye = torch.eye(3, device=axes.device)
+        # The columns of the matrix that turns are axis x e.
+        turning = torch.linalg.cross(axes[:, None], eye[None]).mT
+        moving = torch.where(slides_J11[:, 0], axes, torch.linalg.cross(self.points_J3, axes))
+        top = torch.cat([turning.masked_fill(slides_J11, 0.0), moving[..., None]], dim=-1)
+        return nn.functional.pad(top, (0, 0, 0, 1))
 
     def _root(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if len(self.root_centres_F3) == 0:

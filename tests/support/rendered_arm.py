@@ -91,3 +91,61 @@ def with_axes_turned(tree: Tree, angle: float, generator: np.random.Generator) -
     sides = np.cross(tree.axes_L3, generator.normal(size=tree.axes_L3.shape))
     sides /= np.linalg.norm(sides, axis=1, keepdims=True)
     return replace(tree, axes_L3=np.cos(angle) * tree.axes_L3 + np.sin(angle) * sides)
+
+
+def part_poses(tree: Tree) -> np.ndarray:
+    return tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
+
+
+def assert_same_poses(tracks: SkeletonTracks, expected_FP44: np.ndarray) -> None:
+    with torch.no_grad():
+        R, t = tracks.poses(torch.arange(len(expected_FP44)))
+    np.testing.assert_allclose(R.numpy(), expected_FP44[..., :3, :3], atol=2e-5)
+    np.testing.assert_allclose(t.numpy(), expected_FP44[..., :3, 3], atol=2e-5)
+
+
+def axis_errors_deg(tree: Tree) -> np.ndarray:
+    """Return the angles between the axes of three joints in a row and the true ones at rest."""
+    resting = replace(
+        tree,
+        positions_FL=np.zeros((1, len(tree.parents))),
+        T_scene_root_F44=tree.T_scene_root_F44[:1],
+    ).poses()[0][0]
+    found = np.einsum('lij,lj->li', resting[1:, :3, :3], tree.axes_L3[1:])
+    true = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree())).unit_axes_J3
+    cosines = np.abs((found * true.detach().numpy()).sum(axis=1))
+    return np.degrees(np.arccos(np.clip(cosines, 0.0, 1.0)))
+
+
+def with_a_joint_too_many() -> Tree:
+    """The arm with one part of the second link on a joint of its own that hardly moves."""
+    tree = arm_tree()
+    jitter = 0.03 * np.random.default_rng(0).normal(size=(FRAMES, 1))
+    T_joint = tree.T_link_part_P44[3:4].copy()
+    T_link_part = tree.T_link_part_P44.copy()
+    T_link_part[3] = np.eye(4)
+    return replace(
+        tree,
+        parents=(*tree.parents, 2),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=np.concatenate([tree.T_parent_joint_L44, T_joint]),
+        axes_L3=np.concatenate([tree.axes_L3, [[1.0, 0.0, 0.0]]]),
+        positions_FL=np.concatenate([tree.positions_FL, jitter], axis=1),
+        link_of_part=np.array([0, 1, 2, 4, 3]),
+        T_link_part_P44=T_link_part,
+    )
+
+
+def with_the_second_link_in_two() -> Tree:
+    """The arm with the parts of the second link on two joints beside each other that are one."""
+    tree = arm_tree()
+    rows = [0, 1, 2, 2, 3]
+    return replace(
+        tree,
+        parents=(-1, 0, 1, 1, 2),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=tree.T_parent_joint_L44[rows],
+        axes_L3=tree.axes_L3[rows],
+        positions_FL=tree.positions_FL[:, rows],
+        link_of_part=np.array([0, 1, 2, 3, 4]),
+    )

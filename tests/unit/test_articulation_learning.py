@@ -79,6 +79,7 @@ def test_the_number_of_parts_can_be_chosen(recording, tmp_path):
         ('joints 1', 0.05),
         ('choosing joints', 0.0),
         ('joints', 0.05),
+        ('removing joints', 0.0),
         ('pixels', 0.5),
         ('surface', 0.05),
     ],
@@ -143,7 +144,7 @@ def test_presets_are_what_they_are_called():
         assert isinstance(preset, FastPreset)
         shares = (
             preset.parts_share, preset.joints_share, preset.search_share, preset.last_share,
-            preset.surface_share,
+            preset.prune_share, preset.surface_share,
         )  # fmt: skip
         assert 0.9 < sum(shares) <= 0.95
     paper = PRESETS['paper']

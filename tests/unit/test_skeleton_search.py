@@ -1,0 +1,125 @@
+"""Which joints there are, as images say."""
+
+import pytest
+import torch
+
+from posefield.articulation.hierarchy import ROOT
+from posefield.articulation.skeleton_changes import (
+    other_parents,
+)
+from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
+from posefield.articulation.skeleton_stage import SkeletonLossConfig, probe
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.skeleton_trials import Trials
+from support.rendered_arm import (
+    AXES,
+    arm_motion,
+    arm_pictures,
+    arm_tree,
+    axis_errors_deg,
+    with_a_joint_too_many,
+    with_the_second_link_in_two,
+)
+
+FEW = SkeletonLossConfig(counts=(16, 16, 24, 8), images=10)
+
+
+@pytest.fixture(scope='module')
+def pixels():
+    return arm_pictures(arm_tree())
+
+
+def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
+    tree = with_a_joint_too_many()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    config = SkeletonSearchConfig(
+        tolerance=0.02, frozen_steps=20, changed_steps=20, last_steps=20, rounds=1
+    )
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_one_joint_stays_where_none_explains_anything(pixels):
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    any_will_do = SkeletonSearchConfig(tolerance=100.0, frozen_steps=2, rounds=0)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), any_will_do, lambda: True).run(tracks)
+    assert found.joints == 1
+
+
+class CountingTrials(Trials):
+    """Counts the trials that are run."""
+
+    count = 0
+
+    def one(self, trial):
+        self.count += 1
+        return super().one(trial)
+
+
+def test_joints_that_were_missed_are_tried_again_only_where_they_carry_something_else(pixels):
+    tree = with_a_joint_too_many()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    trials = CountingTrials(pixels, FEW, 1)
+    search = SkeletonSearch(
+        trials, SkeletonSearchConfig(tolerance=0.02, frozen_steps=20), lambda: True
+    )
+    fewer = search.pruned(tracks)
+    assert fewer.joints == 3
+    # As they are and without each of four; then without the one that has got another part.
+    assert trials.count == (1 + 4) + (1 + 1)
+    search.pruned(fewer)
+    assert trials.count == 7 + (1 + 3)
+
+
+def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
+    """The third joint hangs on the first link, which cannot move it as the second does."""
+    tree = arm_tree()
+    wrong = SkeletonTracks.from_tree(tree, arm_motion(tree)).rehung(2, 0)
+    assert (2, 1) in other_parents(wrong)
+    config = SkeletonSearchConfig(tolerance=0.02, frozen_steps=20, changed_steps=60, last_steps=40)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(wrong)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+    assert probe(found, pixels, FEW) < probe(wrong, pixels, FEW)
+
+
+def test_a_joint_that_was_frozen_is_found_again(pixels):
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree())).without(2)
+    config = SkeletonSearchConfig(frozen_steps=20, changed_steps=60, last_steps=60, places=0)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+    assert axis_errors_deg(found.tree()).max() < 20.0
+
+
+def test_a_last_joint_that_is_stuck_with_a_wrong_line_finds_the_right_one(pixels):
+    tree = arm_tree()
+    stuck = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    with torch.no_grad():
+        stuck.axes_J3[2] = torch.tensor(AXES[1])
+        stuck.positions_FJ[:, 2] = 0.0
+    config = SkeletonSearchConfig(
+        places=0, frozen_steps=20, changed_steps=60, last_steps=60, tolerance=0.02
+    )
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(stuck)
+    errors = axis_errors_deg(found.tree())
+    assert errors[2] < 12.0 and errors.max() < 20.0
+
+
+def test_two_joints_that_are_one_become_one(pixels):
+    tracks = SkeletonTracks.from_tree(with_the_second_link_in_two(), arm_motion(arm_tree()))
+    config = SkeletonSearchConfig(
+        tolerance=0.05, frozen_steps=10, changed_steps=20, last_steps=20, rounds=2
+    )
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_a_search_without_time_changes_nothing(pixels):
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    found = SkeletonSearch(Trials(pixels, FEW, 1), SkeletonSearchConfig(), lambda: False).run(
+        tracks
+    )
+    assert found.hierarchy == tracks.hierarchy
