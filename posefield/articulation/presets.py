@@ -46,11 +46,11 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    parts_share: float = 0.26
+    parts_share: float = 0.25
     joints_share: float = 0.08
     search_share: float = 0.37
-    last_share: float = 0.08
-    prune_share: float = 0.04
+    last_share: float = 0.09
+    prune_share: float = 0.05
     surface_share: float = 0.1
     scene_radius: float = 1.0
 

@@ -28,6 +28,8 @@ from posefield.articulation.skeleton_trials import Outcome, Trial, Trials
 
 # Of the changes to fewer joints, how many get a joint elsewhere.
 SHRUNK = 2
+# Joints missed by more than so many times the tolerance are not tried again where they stay.
+MUCH = 3.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class SkeletonSearch:
         the one goes that is missed least.
         """
         likely = nearest_joints(tracks)[: self._config.least_likely]
-        # One that was missed is not likely to be missed less now that there are fewer.
+        # One that was missed much is hardly missed little now that others are right.
         joints = [joint for joint in likely if carried(tracks, joint) not in self._missed]
         if not joints:
             return None
@@ -138,12 +140,12 @@ class SkeletonSearch:
         outcomes = list(self._tried(Trial(one, self._config.frozen_steps) for one in frozen))
         if not outcomes:
             return None
-        most = (1.0 + self._config.tolerance) * outcomes[0].loss
-        found = []
+        base, tolerance = outcomes[0].loss, self._config.tolerance
+        most, found = (1.0 + tolerance) * base, []
         for joint, outcome in zip(joints, outcomes[1:], strict=False):
             if outcome.loss <= most:
                 found.append((outcome.loss, joint, outcome.tracks))
-            else:
+            elif outcome.loss > (1.0 + MUCH * tolerance) * base:
                 self._missed.add(carried(tracks, joint))
         found.sort(key=lambda one: one[:2])
         # One joint stays in any case.
