@@ -176,14 +176,18 @@ class SkeletonSearch:
         changed = self._best_at_last(same, self._best(grown))
         if changed is not None:
             return changed
-        places = nearest(tracks, other_places(tracks))[: self._config.places]
         tried = fewer
-        for changes in (places, more_joints(tracks), other_lines(tracks)):
-            likely = changes if changes is places else self._best(changes)
+        for likely in self._likely(tracks):
             tried = self._best_first([*tried, *self._adapted(likely, same)], same)
             if tried and self._share_of_most(tried[0], same) < 1.0:
                 return tried[0].tracks
         return self._best_at_last(same, [outcome.tracks for outcome in tried])
+
+    def _likely(self, tracks: SkeletonTracks) -> Iterator[list[SkeletonTracks]]:
+        """Yield the likeliest changes that leave most joints, one kind after the other."""
+        yield nearest(tracks, other_places(tracks))[: self._config.places]
+        yield self._best(more_joints(tracks))
+        yield self._best(other_lines(tracks))
 
     def _adapted(self, changes: Sequence[SkeletonTracks], same: Outcome) -> list[Outcome]:
         """Return what comes of changes, the best first, up to soon after one that helps."""
