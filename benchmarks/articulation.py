@@ -51,11 +51,11 @@ class Robot:
 
 ROBOTS = {
     KUKA: Robot('kuka_iiwa/model.urdf', 0.02, 8.0, 6.0),
-    'franka_panda': Robot('franka_panda/panda.urdf', 0.03, 10.0, 12.0, ('--minutes', '10')),
-    'xarm6': Robot('xarm/xarm6_robot.urdf', 0.03, 10.0, 12.0, ('--minutes', '10')),
+    'franka_panda': Robot('franka_panda/panda.urdf', 0.03, 10.0, 12.0, ('--minutes', '11.5')),
+    'xarm6': Robot('xarm/xarm6_robot.urdf', 0.03, 10.0, 12.0, ('--minutes', '11.5')),
     # It has 13 links: three parts each.
     'laikago': Robot(
-        'laikago/laikago_toes.urdf', 0.05, None, 15.0, ('--minutes', '12', '--parts', '39')
+        'laikago/laikago_toes.urdf', 0.05, None, 15.0, ('--minutes', '14', '--parts', '39')
     ),
 }
 # What must hold for images of the first robot.

@@ -48,9 +48,9 @@ class FastPreset:
     image_size: int = 128
     parts_share: float = 0.25
     joints_share: float = 0.08
-    search_share: float = 0.37
-    last_share: float = 0.09
-    prune_share: float = 0.05
+    search_share: float = 0.33
+    last_share: float = 0.11
+    prune_share: float = 0.07
     surface_share: float = 0.1
     scene_radius: float = 1.0
 

@@ -10,6 +10,7 @@ import torch
 
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.hierarchy import Hierarchy
+from posefield.articulation.part_halves import halved, joined
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
@@ -125,12 +126,12 @@ def choose_joints(
         chosen, tracks = _found_once('choosing joints', choose, jointed, run)
         # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
         sharp = replace(config.loss, soft_px=config.loss.sharp_px)
-        fitting = SkeletonStage('joints', tracks, pixels, sharp)
+        fitting = SkeletonStage('joints', halved(tracks), pixels, sharp)
         run.run_stage(fitting, steps=last_budget.steps, seconds=last_budget.seconds)
 
         def remove(stage: str) -> tuple[int, SkeletonTracks]:
             # What made up for others that were not right yet is missed no more.
-            return chosen, search(stage, prune_s).pruned(fitting.tracks)
+            return chosen, joined(search(stage, prune_s).pruned(fitting.tracks))
 
         _, tracks = _found_once('removing joints', remove, jointed, run)
     best = jointed[chosen]

@@ -104,6 +104,11 @@ class SkeletonTracks(nn.Module):
         return self.log_radii_P3.exp()
 
     @property
+    def rest_rotations_P33(self) -> torch.Tensor:
+        """Orientations of the parts at rest."""
+        return _rotations(self.rest_quaternions_P4)
+
+    @property
     def unit_axes_J3(self) -> torch.Tensor:
         """Directions of the joints at rest."""
         return nn.functional.normalize(self.axes_J3, dim=-1)
@@ -117,7 +122,7 @@ class SkeletonTracks(nn.Module):
         R_BJ, t_BJ = self._carried(frames_B)
         # The root's motion comes last, which is where the index of ROOT leads.
         R, t = R_BJ[:, self.hierarchy.joint_of_part], t_BJ[:, self.hierarchy.joint_of_part]
-        return R @ _rotations(self.rest_quaternions_P4), _placed(R, self.rest_centres_P3) + t
+        return R @ self.rest_rotations_P33, _placed(R, self.rest_centres_P3) + t
 
     def _carried(self, frames_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what all joints from the root to each do to the scene at rest."""
@@ -184,7 +189,7 @@ class SkeletonTracks(nn.Module):
     @torch.no_grad()
     def without(self, joint: int) -> 'SkeletonTracks':
         """Return the tracks with a joint frozen in the middle of its positions."""
-        values = self._values()
+        values = self.values()
         middle = self.positions_FJ[:, joint].median()
         axis, point = self.unit_axes_J3[joint], self.points_J3[joint]
         if self.hierarchy.prismatic[joint]:
@@ -194,7 +199,7 @@ class SkeletonTracks(nn.Module):
             t = point - R @ point
         below = torch.tensor(self.hierarchy.carried_by(joint), device=axis.device)
         parts = torch.cat([below, below.new_zeros(1)])[list(self.hierarchy.joint_of_part)]
-        turned = R @ _rotations(self.rest_quaternions_P4)
+        turned = R @ self.rest_rotations_P33
         values['axes_J3'] = torch.where(below[:, None], self.axes_J3 @ R.T, self.axes_J3)
         values['points_J3'] = torch.where(below[:, None], self.points_J3 @ R.T + t, self.points_J3)
         values['rest_quaternions_P4'] = torch.where(
@@ -223,7 +228,7 @@ class SkeletonTracks(nn.Module):
         moved = eye - R_between
         normal = (moved.mT @ moved).mean(dim=0) + POINT_PULL * eye
         right = _placed(moved.mT, t_between).mean(dim=0) + POINT_PULL * self.points_J3[joint]
-        values = self._values()
+        values = self.values()
         hierarchy, order = self.hierarchy.rehung(joint, parent)
         values['axes_J3'][joint] = axis
         values['points_J3'][joint] = torch.linalg.solve(normal, right)
@@ -234,7 +239,7 @@ class SkeletonTracks(nn.Module):
     def absorbed(self, joint: int, other: int) -> 'SkeletonTracks':
         """Return the tracks without a joint; another one, not below it, carries what it did."""
         hierarchy, kept = self.hierarchy.absorbed(joint, other)
-        return SkeletonTracks(hierarchy, _with_joints(self._values(), kept))
+        return SkeletonTracks(hierarchy, _with_joints(self.values(), kept))
 
     @torch.no_grad()
     def turning_about(self, joint: int, part: int, axis: int) -> 'SkeletonTracks':
@@ -242,8 +247,8 @@ class SkeletonTracks(nn.Module):
 
         Its positions are those of the nearest turns about that axis.
         """
-        values = self._values()
-        direction = _rotations(self.rest_quaternions_P4[part])[:, axis]
+        values = self.values()
+        direction = self.rest_rotations_P33[part, :, axis]
         halves = self.positions_FJ[:, joint] / 2.0
         along = self.unit_axes_J3[joint] @ direction
         values['axes_J3'][joint] = direction
@@ -254,8 +259,8 @@ class SkeletonTracks(nn.Module):
     @torch.no_grad()
     def split(self, part: int, axis: int) -> 'SkeletonTracks':
         """Return the tracks with a part on a joint of its own, about an axis of its ellipsoid."""
-        values = self._values()
-        direction = _rotations(self.rest_quaternions_P4[part])[:, axis]
+        values = self.values()
+        direction = self.rest_rotations_P33[part, :, axis]
         values['axes_J3'] = torch.cat([self.axes_J3, direction[None]])
         values['points_J3'] = torch.cat([self.points_J3, self.rest_centres_P3[part][None]])
         still = self.positions_FJ.new_zeros(len(self.positions_FJ), 1)
@@ -265,13 +270,13 @@ class SkeletonTracks(nn.Module):
     def shaped_as(self, hierarchy: Hierarchy) -> 'SkeletonTracks':
         """Return tracks of other joints over the same frames and parts, to load values into."""
         joints = len(hierarchy.parents)
-        values = self._values()
+        values = self.values()
         for name in ('axes_J3', 'points_J3'):
             values[name] = values[name].new_ones(joints, 3)
         values['positions_FJ'] = self.positions_FJ.new_zeros(len(self.positions_FJ), joints)
         return SkeletonTracks(hierarchy, values)
 
-    def _values(self) -> dict[str, torch.Tensor]:
+    def values(self) -> dict[str, torch.Tensor]:
         """Return copies of all numbers."""
         return {name: getattr(self, name).detach().clone() for name in (*_PARAMETERS, *_BUFFERS)}
 
