@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from posefield.articulation.hierarchy import ROOT
+from posefield.articulation.hierarchy import ROOT, Hierarchy
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 
 
@@ -17,8 +17,12 @@ class Turn:
 
 
 def other_places(tracks: SkeletonTracks) -> list[SkeletonTracks]:
-    """Return the tracks with one joint on another parent, or in one with a joint beside it."""
-    absorbed = [tracks.absorbed(*pair) for pair in joints_beside(tracks)]
+    """Return the tracks with one joint on another parent, or with its parts elsewhere without it.
+
+    They are then carried by a joint beside it, or by what its parent hangs on.
+    """
+    pairs = joints_beside(tracks) + joints_that_may_undo(tracks)
+    absorbed = [tracks.absorbed(*pair) for pair in pairs]
     return absorbed + [tracks.rehung(*pair) for pair in other_parents(tracks)]
 
 
@@ -83,6 +87,19 @@ def joints_beside(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     ]
 
 
+def joints_that_may_undo(tracks: SkeletonTracks) -> list[tuple[int, int]]:
+    """Return joints with what their parent hangs on, where the parts of one belong that undoes it.
+
+    Free parts that do not turn with a link may be taken for parts on it that turn back.
+    """
+    hierarchy = tracks.hierarchy
+    return [
+        (joint, hierarchy.parents[parent])
+        for joint, parent in enumerate(hierarchy.parents)
+        if parent != ROOT and not _alone_on(hierarchy, parent)
+    ]
+
+
 def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     """Return turning joints with the joints near them on which they could hang as well.
 
@@ -97,8 +114,7 @@ def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
         above = hierarchy.parents[parent] if parent != ROOT else None
         beside = [other for other, over in enumerate(hierarchy.parents) if over == parent]
         carried = hierarchy.carried_by(joint)
-        if parent not in hierarchy.joint_of_part and beside == [joint]:
-            # Nothing would be left on the parent.
+        if _alone_on(hierarchy, parent):
             continue
         for other, over in enumerate(hierarchy.parents):
             near = over == parent or over in beside or (above is not None and over == above)
@@ -107,6 +123,11 @@ def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
         if above is not None:
             found.append((joint, above))
     return found
+
+
+def _alone_on(hierarchy: Hierarchy, parent: int) -> bool:
+    """Whether nothing is left on a joint without the one that hangs on it."""
+    return parent not in hierarchy.joint_of_part and hierarchy.parents.count(parent) == 1
 
 
 def nearest_joints(tracks: SkeletonTracks) -> list[int]:

@@ -149,3 +149,22 @@ def with_the_second_link_in_two() -> Tree:
         positions_FL=tree.positions_FL[:, rows],
         link_of_part=np.array([0, 1, 2, 3, 4]),
     )
+
+
+def with_a_turn_undone() -> Tree:
+    """The arm with one part of the second link standing on the first, as two joints say it."""
+    tree = arm_tree()
+    rows = [0, 1, 2, 3, 2]
+    T_parent_joint = tree.T_parent_joint_L44[rows]
+    T_parent_joint[4] = np.eye(4)
+    positions = tree.positions_FL[:, rows]
+    positions[:, 4] *= -1.0
+    return replace(
+        tree,
+        parents=(-1, 0, 1, 2, 2),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=T_parent_joint,
+        axes_L3=tree.axes_L3[rows],
+        positions_FL=positions,
+        link_of_part=np.array([0, 1, 2, 4, 3]),
+    )

@@ -8,6 +8,7 @@ import torch
 from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_changes import (
     distance,
+    joints_that_may_undo,
     more_joints,
     nearest,
     one_for_two,
@@ -71,6 +72,14 @@ def test_a_joint_that_alone_hangs_on_one_without_parts_stays_there():
     assert (2, 0) in other_parents(tracks)
     tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 0, 0, 0, 2))
     assert all(joint != 2 for joint, _ in other_parents(tracks))
+
+
+def test_parts_that_may_turn_back_are_hung_where_their_parent_hangs():
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    assert joints_that_may_undo(tracks) == [(1, ROOT), (2, 0)]
+    tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 0, 0, 0, 2))
+    # Joint 1 would carry nothing.
+    assert joints_that_may_undo(tracks) == [(1, ROOT)]
 
 
 def test_changes_that_hardly_move_the_parts_come_first():

@@ -18,6 +18,7 @@ from support.rendered_arm import (
     arm_tree,
     axis_errors_deg,
     with_a_joint_too_many,
+    with_a_turn_undone,
     with_the_second_link_in_two,
 )
 
@@ -82,6 +83,18 @@ def test_a_joint_goes_to_the_parent_that_explains_it(pixels):
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
     assert probe(found, pixels, FEW) < probe(wrong, pixels, FEW)
+
+
+def test_a_part_that_turns_back_goes_where_it_does_not_turn():
+    """A part of the first link hangs on the second, on a joint that undoes the second's turns."""
+    tree = with_a_turn_undone()
+    pixels = arm_pictures(tree)
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    assert tracks.hierarchy.parents == (ROOT, 0, 1, 1)
+    config = SkeletonSearchConfig(tolerance=0.02, frozen_steps=20, changed_steps=40, last_steps=40)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 0, 2)
 
 
 def test_a_joint_that_was_frozen_is_found_again(pixels):
