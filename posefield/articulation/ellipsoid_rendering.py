@@ -19,6 +19,9 @@ LEAST_CHORD = 1e-4
 # Parts behind a camera are drawn as if they were this far in front of it, scene units.
 LEAST_DEPTH = 0.05
 
+# Where the coefficients of x^2, xy, y^2, x, y and 1 are in a symmetric matrix, and how often.
+_UPPER, _TIMES = [0, 1, 4, 2, 5, 8], [1.0, 2.0, 1.0, 2.0, 2.0, 1.0]
+
 
 @dataclass(frozen=True)
 class Ellipses:
@@ -84,32 +87,26 @@ def ellipses_of(
     square = directions.transpose(-1, -2) @ directions
     excess = (origins * origins).sum(dim=-1) - 1.0
     form = linear[..., :, None] * linear[..., None, :] - excess[..., None, None] * square
-    xx, xy, yy = -form[..., 0, 0], -form[..., 0, 1], -form[..., 1, 1]
-    x1, y1, one = form[..., 0, 2], form[..., 1, 2], form[..., 2, 2]
+    xx, xy, x1, _, yy, y1, _, _, one = form.flatten(2).unbind(dim=-1)
     determinant = xx * yy - xy * xy
-    centre_x = (yy * x1 - xy * y1) / determinant
-    centre_y = (xx * y1 - xy * x1) / determinant
-    scale = 1.0 / (one + x1 * centre_x + y1 * centre_y)
-    xx, xy, yy, x1, y1, one = (value * scale for value in (xx, xy, yy, x1, y1, one))
-    gradients = [
-        torch.stack([-2 * xx, -2 * xy, 2 * x1], dim=-1),
-        torch.stack([-2 * xy, -2 * yy, 2 * y1], dim=-1),
-    ]
+    centre_x = (xy * y1 - yy * x1) / determinant
+    centre_y = (xy * x1 - xx * y1) / determinant
+    form = form / (one + x1 * centre_x + y1 * centre_y)[..., None, None]
     # The chord's middle is at -(linear p) / (p square p); first order around the centre.
     centre = torch.stack([centre_x, centre_y, torch.ones_like(centre_x)], dim=-1)
     turned = (square @ centre[..., None])[..., 0]
     along, length = (linear * centre).sum(dim=-1), (turned * centre).sum(dim=-1)
     depth = (-along / length).clamp(min=LEAST_DEPTH)
-    slope = -(linear + 2 * depth[..., None] * turned) / length[..., None]
-    at_origin = depth - slope[..., 0] * centre_x - slope[..., 1] * centre_y
+    slope = (-(linear + 2 * depth[..., None] * turned) / length[..., None])[..., :2]
+    at_origin = depth - (slope * centre[..., :2]).sum(dim=-1)
     half = ((along * along / length - excess).clamp(min=1e-6) / length).sqrt()
     shading = (appearance.light_3 @ R_BP33)[:, :, None]
     texture = appearance.textures_P33 + appearance.means_P3[:, :, None] * shading
     colours = appearance.means_P3 + (texture * origins[:, :, None]).sum(dim=-1)
     return Ellipses(
-        torch.stack([-xx, -2 * xy, -yy, 2 * x1, 2 * y1, one], dim=-1),
-        torch.cat(gradients, dim=1),
-        torch.stack([slope[..., 0], slope[..., 1], at_origin], dim=-1),
+        form.flatten(2)[..., _UPPER] * form.new_tensor(_TIMES),
+        2.0 * form[:, :, :2].transpose(1, 2).flatten(1, 2),
+        torch.cat([slope, at_origin[..., None]], dim=-1),
         half,
         colours.transpose(1, 2),
         (texture @ directions).flatten(2).transpose(1, 2),

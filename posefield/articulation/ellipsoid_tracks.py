@@ -8,8 +8,11 @@ from torch import nn
 from posefield.articulation.ellipsoid_rendering import Appearance
 from posefield.articulation.part_seeding import Seeds
 
-# Points at this distance from a part's centre tell how it moves, scene units.
+# How a part moves is told by its centre and six points at this distance from it along its axes,
+# scene units.
 ARM = 0.08
+# Mean square over these points of what turning by the matrix R does to them, over |R|^2.
+SPREAD = 2.0 * ARM**2 / 7.0
 # Relative motion of two parts below this counts as none, scene units.
 RIGID = 0.01
 
@@ -76,23 +79,17 @@ class EllipsoidTracks(nn.Module):
         """
         frames = torch.arange(first, last + 1, device=self.centres_FP3.device)
         R, centres = self.poses(frames)
-        eye = ARM * torch.eye(3, device=R.device)
-        arms = torch.cat([torch.zeros_like(eye[:1]), eye, -eye])
-        points = centres[:, :, None] + torch.einsum('fpij,kj->fpki', R, arms)
-        jerks = points[2:] - 2 * points[1:-1] + points[:-2]
-        smoothness = jerks.square().sum(dim=-1).mean(dim=-1).sum() / self.parts
+        smoothness = (_jerks(centres) + SPREAD * _jerks(R)) / self.parts
+        R_PF33, centres_PF3 = R.transpose(0, 1), centres.transpose(0, 1)
         one, other = self.pairs_N2.unbind(dim=1)
-        strays = self._strays(points, R, centres, one, other)
-        strays = strays + self._strays(points, R, centres, other, one)
-        looseness = torch.log1p(strays / RIGID**2).sum() / self.parts
+        R_one, R_other = R_PF33.index_select(0, one), R_PF33.index_select(0, other)
+        between = centres_PF3.index_select(0, other) - centres_PF3.index_select(0, one)
+        strays = _variance(_seen_from(R_one, between)) + _variance(_seen_from(R_other, between))
+        # Rotations R have |R|^2 = 3, so that they vary by 3 - |mean R|^2, seen from either side.
+        mean_turn = R_one.flatten(1, 2).mT @ R_other.flatten(1, 2) / len(frames)
+        turns = 3.0 - mean_turn.square().sum(dim=(1, 2))
+        looseness = torch.log1p((strays + 2.0 * SPREAD * turns) / RIGID**2).sum() / self.parts
         return smoothness, looseness
-
-    @staticmethod
-    def _strays(points, R, centres, base, moving):
-        """Return the variance (N,) of points of parts as seen from others."""
-        seen = (points[:, moving] - centres[:, base, None]) @ R[:, base]
-        strays = (seen - seen.mean(dim=0)).square().sum(dim=(0, 3))
-        return strays.mean(dim=1) / len(points)
 
     def shape_losses(self) -> torch.Tensor:
         """Return how far sizes are from the first ones, and colours from being colours."""
@@ -122,6 +119,22 @@ class EllipsoidTracks(nn.Module):
         T = np.zeros((*centres.shape[:2], 4, 4))
         T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = R, centres, 1.0
         return T
+
+
+def _seen_from(R_NF33: torch.Tensor, vectors_NF3: torch.Tensor) -> torch.Tensor:
+    """Return R^T v."""
+    return (vectors_NF3[..., None, :] @ R_NF33)[..., 0, :]
+
+
+def _variance(vectors_NF3: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared distance (N,) from the mean over frames."""
+    strays = vectors_NF3 - vectors_NF3.mean(dim=1, keepdim=True)
+    return strays.square().sum(dim=(1, 2)) / vectors_NF3.shape[1]
+
+
+def _jerks(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the squared second differences over frames."""
+    return (values[2:] - 2 * values[1:-1] + values[:-2]).square().sum()
 
 
 def _neighbours(centres_P3: np.ndarray, count: int) -> np.ndarray:

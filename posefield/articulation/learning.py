@@ -182,8 +182,7 @@ class _Learner:
         normalisation: SceneNormalisation,
         structure_config: StructureConfig,
     ) -> tuple[PartMotion, Surface, ProposedTree]:
-        with one_thread():
-            tree, motion = self._joints(settings, normalisation, structure_config)
+        tree, motion = self._joints(settings, normalisation, structure_config)
         run = self.run
         pixels = SurfacePixels(
             self.multiview,
@@ -226,8 +225,10 @@ class _Learner:
             )
             for number, start in enumerate(first_frames(pixels, settings.restarts), start=1)
         ]  # fmt: skip
+        with one_thread():
+            candidates = learn_side_by_side(run, restarts, processes)
         return choose_joints(
-            learn_side_by_side(run, restarts, processes),
+            candidates,
             pixels,
             settings.skeleton,
             run,

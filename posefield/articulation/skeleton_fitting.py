@@ -19,6 +19,7 @@ from posefield.articulation.skeleton_trials import Trials
 from posefield.articulation.structure import ProposedTree
 from posefield.errors import LearningError
 from posefield.learning.budget import Budget
+from posefield.learning.devices import one_thread
 from posefield.learning.run import LearningRun
 
 
@@ -121,7 +122,8 @@ def choose_joints(
 
         def choose(stage: str) -> tuple[int, SkeletonTracks]:
             cost = partial(_cost, pixels, config)
-            return _searched([one.tracks for one in jointed], search(stage, search_s), cost)
+            with one_thread():
+                return _searched([one.tracks for one in jointed], search(stage, search_s), cost)
 
         chosen, tracks = _found_once('choosing joints', choose, jointed, run)
         # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
@@ -131,7 +133,8 @@ def choose_joints(
 
         def remove(stage: str) -> tuple[int, SkeletonTracks]:
             # What made up for others that were not right yet is missed no more.
-            return chosen, joined(search(stage, prune_s).pruned(fitting.tracks))
+            with one_thread():
+                return chosen, joined(search(stage, prune_s).pruned(fitting.tracks))
 
         _, tracks = _found_once('removing joints', remove, jointed, run)
     best = jointed[chosen]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from posefield.articulation.ellipsoid_tracks import EllipsoidTracks
+from posefield.articulation.ellipsoid_tracks import ARM, RIGID, EllipsoidTracks
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.part_fitting import PartFittingConfig, fit_parts
 from posefield.articulation.part_fitting_stage import PartStageConfig, frame_order
@@ -178,6 +178,33 @@ def test_looseness_is_zero_for_a_rigid_body_and_concave():
         costs.append(tracks.motion_losses(0, 7)[1].item())
     assert costs[0] < costs[1] < 2 * costs[0]
     assert tracks.motion_losses(0, 7)[0].item() == pytest.approx(0, abs=1e-8)
+
+
+def test_motion_losses_are_those_of_points_on_the_parts():
+    generator = np.random.default_rng(1)
+    seeds = Seeds(
+        np.tile(np.eye(3), (5, 1, 1)), 0.3 * generator.normal(size=(5, 3)), np.full((5, 3), 0.1),
+        np.full((5, 3), 0.5),
+    )  # fmt: skip
+    tracks = EllipsoidTracks(seeds, 9, 2).double()
+    with torch.no_grad():
+        tracks.quaternions_FP4 += torch.from_numpy(0.3 * generator.normal(size=(9, 5, 4)))
+        tracks.centres_FP3 += torch.from_numpy(0.1 * generator.normal(size=(9, 5, 3)))
+        R, centres = tracks.poses(torch.arange(1, 8))
+    arms = ARM * torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)]).double()
+    points = centres[:, :, None] + torch.einsum('fpij,kj->fpki', R, arms)
+    jerks = points[2:] - 2 * points[1:-1] + points[:-2]
+    smoothness, looseness = tracks.motion_losses(1, 7)
+    expected = jerks.square().sum(dim=-1).mean(dim=-1).sum() / 5
+    torch.testing.assert_close(smoothness.detach(), expected)
+    total = 0.0
+    for one, other in tracks.pairs_N2.tolist():
+        strays = 0.0
+        for base, moving in ((one, other), (other, one)):
+            seen = (points[:, moving] - centres[:, base, None]) @ R[:, base]
+            strays += (seen - seen.mean(dim=0)).square().sum(dim=-1).mean()
+        total += torch.log1p(strays / RIGID**2)
+    torch.testing.assert_close(looseness.detach(), total / 5)
 
 
 def test_ball_is_followed(ball):
