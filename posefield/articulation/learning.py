@@ -182,7 +182,8 @@ class _Learner:
         normalisation: SceneNormalisation,
         structure_config: StructureConfig,
     ) -> tuple[PartMotion, Surface, ProposedTree]:
-        tree, motion = self._joints(settings, normalisation, structure_config)
+        with one_thread():
+            tree, motion = self._joints(settings, normalisation, structure_config)
         run = self.run
         pixels = SurfacePixels(
             self.multiview,
@@ -225,10 +226,8 @@ class _Learner:
             )
             for number, start in enumerate(first_frames(pixels, settings.restarts), start=1)
         ]  # fmt: skip
-        with one_thread():
-            candidates = learn_side_by_side(run, restarts, processes)
         return choose_joints(
-            candidates,
+            learn_side_by_side(run, restarts, processes),
             pixels,
             settings.skeleton,
             run,

@@ -1,11 +1,10 @@
 """From trees that the motion of free parts suggests to the one that the images ask for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 import time
 
-import numpy as np
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
@@ -15,11 +14,10 @@ from posefield.articulation.parts import PartMotion
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.skeleton_trials import Trials
+from posefield.articulation.skeleton_trials import Trial, Trials
 from posefield.articulation.structure import ProposedTree
 from posefield.errors import LearningError
 from posefield.learning.budget import Budget
-from posefield.learning.devices import one_thread
 from posefield.learning.run import LearningRun
 
 
@@ -30,10 +28,12 @@ class SkeletonFittingConfig:
     Attributes:
         loss: what they are fitted to.
         search: how they are chosen.
+        compared_steps: that halves of the parts have to adapt before candidates are compared.
     """
 
     loss: SkeletonLossConfig = field(default_factory=SkeletonLossConfig)
     search: SkeletonSearchConfig = field(default_factory=SkeletonSearchConfig)
+    compared_steps: int = 200
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,10 @@ def choose_joints(
             return SkeletonSearch(trials, config.search, goes_on)
 
         def choose(stage: str) -> tuple[int, SkeletonTracks]:
-            cost = partial(_cost, pixels, config)
-            with one_thread():
-                return _searched([one.tracks for one in jointed], search(stage, search_s), cost)
+            searching = search(stage, search_s)
+            all_tracks = [one.tracks for one in jointed]
+            likeliest = _likeliest(all_tracks, trials, searching, config)
+            return _searched(likeliest, searching, partial(_cost, pixels, config))
 
         chosen, tracks = _found_once('choosing joints', choose, jointed, run)
         # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
@@ -133,8 +134,7 @@ def choose_joints(
 
         def remove(stage: str) -> tuple[int, SkeletonTracks]:
             # What made up for others that were not right yet is missed no more.
-            with one_thread():
-                return chosen, joined(search(stage, prune_s).pruned(fitting.tracks))
+            return chosen, joined(search(stage, prune_s).pruned(fitting.tracks))
 
         _, tracks = _found_once('removing joints', remove, jointed, run)
     best = jointed[chosen]
@@ -170,28 +170,55 @@ def _found_once(
     return chosen, tracks
 
 
-def _searched(
+def _likeliest(
     all_tracks: Sequence[SkeletonTracks],
+    trials: Trials,
+    search: SkeletonSearch,
+    config: SkeletonFittingConfig,
+) -> list[tuple[int, SkeletonTracks]]:
+    """Return tracks with their numbers, those first that halves of their parts explain best.
+
+    Halves leave less to be made up for by joints that are not there.
+    """
+    numbered = list(enumerate(all_tracks))
+    if len(numbered) == 1:
+        return numbered
+
+    def halves() -> Iterator[Trial]:
+        for tracks in all_tracks:
+            # All are compared, however long it takes; it raises when stopped.
+            search.goes_on()
+            yield Trial(halved(tracks), config.compared_steps)
+
+    costs = [_with_joints(one.loss, one.tracks, config) for one in trials.all(halves())]
+    return sorted(numbered, key=lambda one: costs[one[0]])
+
+
+def _searched(
+    likeliest: Sequence[tuple[int, SkeletonTracks]],
     search: SkeletonSearch,
     cost: Callable[[SkeletonTracks], float],
 ) -> tuple[int, SkeletonTracks]:
     """Return which tracks are best once their joints are chosen, and those.
 
-    The search begins with the best ones, and goes to the next while there is time.
+    The search begins with the likeliest, and goes to the next while there is time.
     """
     found: dict[int, SkeletonTracks] = {}
-    for index in np.argsort([cost(tracks) for tracks in all_tracks], kind='stable').tolist():
+    for index, tracks in likeliest:
         if found and not search.goes_on():
             break
-        found[index] = search.run(all_tracks[index])
+        found[index] = search.run(tracks)
     chosen = min(found, key=lambda index: cost(found[index]))
     return chosen, found[chosen]
 
 
 def _cost(pixels: FittingPixels, config: SkeletonFittingConfig, tracks: SkeletonTracks) -> float:
     """Return the loss, and for every joint as much as it must be worth to stay."""
-    per_joint = 1.0 + config.search.tolerance
-    return probe(tracks, pixels, config.loss) * per_joint**tracks.joints
+    return _with_joints(probe(tracks, pixels, config.loss), tracks, config)
+
+
+def _with_joints(loss: float, tracks: SkeletonTracks, config: SkeletonFittingConfig) -> float:
+    return loss * (1.0 + config.search.tolerance) ** tracks.joints
 
 
 def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:
