@@ -1,8 +1,8 @@
 """Two ellipsoids in place of one, to see more of a part's shape and colours.
 
 An ellipsoid with a linear texture leaves much of an image unexplained, and what explains it best
-may be a joint that is not there.  Two of them show the line of a last disc that one does not.
-They take twice the time, so that they come when most joints are right.
+may be a joint that is not there, or one that leans.  Two take half as long again, so that they
+come when most joints are right.
 """
 
 from dataclasses import replace

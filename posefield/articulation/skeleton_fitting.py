@@ -190,7 +190,7 @@ def _likeliest(
             search.goes_on()
             yield Trial(halved(tracks), config.compared_steps)
 
-    costs = [_with_joints(one.loss, one.tracks, config) for one in trials.all(halves())]
+    costs = [_priced(one.loss, one.tracks, config) for one in trials.all(halves())]
     return sorted(numbered, key=lambda one: costs[one[0]])
 
 
@@ -213,11 +213,11 @@ def _searched(
 
 
 def _cost(pixels: FittingPixels, config: SkeletonFittingConfig, tracks: SkeletonTracks) -> float:
-    """Return the loss, and for every joint as much as it must be worth to stay."""
-    return _with_joints(probe(tracks, pixels, config.loss), tracks, config)
+    return _priced(probe(tracks, pixels, config.loss), tracks, config)
 
 
-def _with_joints(loss: float, tracks: SkeletonTracks, config: SkeletonFittingConfig) -> float:
+def _priced(loss: float, tracks: SkeletonTracks, config: SkeletonFittingConfig) -> float:
+    """Return a loss, and for every joint as much as it must be worth to stay."""
     return loss * (1.0 + config.search.tolerance) ** tracks.joints
 
 

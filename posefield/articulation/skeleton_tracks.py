@@ -237,7 +237,7 @@ class SkeletonTracks(nn.Module):
 
     @torch.no_grad()
     def absorbed(self, joint: int, other: int) -> 'SkeletonTracks':
-        """Return the tracks without a joint; another one, not below it, or ROOT carries its."""
+        """Return the tracks without a joint; another, not below it, or ROOT carries its load."""
         hierarchy, kept = self.hierarchy.absorbed(joint, other)
         return SkeletonTracks(hierarchy, _with_joints(self.values(), kept))
 
