@@ -32,7 +32,7 @@ class FastPreset:
     """
 
     minutes: float = 5.5
-    restarts: int = 4
+    restarts: int = 2
     processes: int | None = None
     fitting: PartFittingConfig = PartFittingConfig()
     skeleton: SkeletonFittingConfig = SkeletonFittingConfig()
@@ -46,9 +46,9 @@ class FastPreset:
     )
     surface_stage: SurfaceStageConfig = SurfaceStageConfig()
     image_size: int = 128
-    parts_share: float = 0.20
+    parts_share: float = 0.21
     joints_share: float = 0.08
-    search_share: float = 0.35
+    search_share: float = 0.37
     last_share: float = 0.11
     prune_share: float = 0.07
     surface_share: float = 0.1

@@ -100,6 +100,36 @@ def joints_that_may_undo(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     ]
 
 
+def in_between(tracks: SkeletonTracks) -> list[SkeletonTracks]:
+    """Return the tracks with parts on a link that had none, from a joint on either side of it.
+
+    Two joints in a row with nothing between them are what a chain looks like whose link between
+    them was hung on its next one, or beside it.
+    """
+    parents, prismatic = tracks.hierarchy.parents, tracks.hierarchy.prismatic
+    found = []
+    for empty, above in enumerate(parents):
+        below = [joint for joint, over in enumerate(parents) if over == empty]
+        if empty in tracks.hierarchy.joint_of_part or len(below) != 1 or prismatic[below[0]]:
+            continue
+        for side, over in enumerate(parents):
+            if side != empty and over in (below[0], above) and not prismatic[side]:
+                found.append(_put_between(tracks, empty, below[0], side))
+    return found
+
+
+def _put_between(tracks: SkeletonTracks, empty: int, below: int, side: int) -> SkeletonTracks:
+    """Return the tracks with a joint in place of an empty one, and what hung on that on it."""
+    above = tracks.hierarchy.parents[empty]
+    names = list(range(tracks.joints))
+    for joint, parent in ((side, above), (below, side)):
+        to = ROOT if parent == ROOT else names.index(parent)
+        _, order = tracks.hierarchy.rehung(names.index(joint), to)
+        tracks = tracks.rehung(names.index(joint), to)
+        names = [names[index] for index in order]
+    return tracks.without(names.index(empty))
+
+
 def other_parents(tracks: SkeletonTracks) -> list[tuple[int, int]]:
     """Return turning joints with the joints near them on which they could hang as well.
 

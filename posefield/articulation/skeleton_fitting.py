@@ -1,10 +1,11 @@
 """From trees that the motion of free parts suggests to the one that the images ask for."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 import time
 
+import numpy as np
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
@@ -14,7 +15,7 @@ from posefield.articulation.parts import PartMotion
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.skeleton_trials import Trial, Trials
+from posefield.articulation.skeleton_trials import Trials
 from posefield.articulation.structure import ProposedTree
 from posefield.errors import LearningError
 from posefield.learning.budget import Budget
@@ -28,12 +29,10 @@ class SkeletonFittingConfig:
     Attributes:
         loss: what they are fitted to.
         search: how they are chosen.
-        compared_steps: that halves of the parts have to adapt before candidates are compared.
     """
 
     loss: SkeletonLossConfig = field(default_factory=SkeletonLossConfig)
     search: SkeletonSearchConfig = field(default_factory=SkeletonSearchConfig)
-    compared_steps: int = 200
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,8 @@ def choose_joints(
             return SkeletonSearch(trials, config.search, goes_on)
 
         def choose(stage: str) -> tuple[int, SkeletonTracks]:
-            searching = search(stage, search_s)
-            all_tracks = [one.tracks for one in jointed]
-            likeliest = _likeliest(all_tracks, trials, searching, config)
-            return _searched(likeliest, searching, partial(_cost, pixels, config))
+            cost = partial(_cost, pixels, config)
+            return _searched([one.tracks for one in jointed], search(stage, search_s), cost)
 
         chosen, tracks = _found_once('choosing joints', choose, jointed, run)
         # Textures are learned within sharp outlines: soft ones would spoil what has been fitted.
@@ -170,55 +167,27 @@ def _found_once(
     return chosen, tracks
 
 
-def _likeliest(
-    all_tracks: Sequence[SkeletonTracks],
-    trials: Trials,
-    search: SkeletonSearch,
-    config: SkeletonFittingConfig,
-) -> list[tuple[int, SkeletonTracks]]:
-    """Return tracks with their numbers, those first that halves of their parts explain best.
-
-    Halves leave less to be made up for by joints that are not there.
-    """
-    numbered = list(enumerate(all_tracks))
-    if len(numbered) == 1:
-        return numbered
-
-    def halves() -> Iterator[Trial]:
-        for tracks in all_tracks:
-            # All are compared, however long it takes; it raises when stopped.
-            search.goes_on()
-            yield Trial(halved(tracks), config.compared_steps)
-
-    costs = [_priced(one.loss, one.tracks, config) for one in trials.all(halves())]
-    return sorted(numbered, key=lambda one: costs[one[0]])
-
-
 def _searched(
-    likeliest: Sequence[tuple[int, SkeletonTracks]],
+    all_tracks: Sequence[SkeletonTracks],
     search: SkeletonSearch,
     cost: Callable[[SkeletonTracks], float],
 ) -> tuple[int, SkeletonTracks]:
     """Return which tracks are best once their joints are chosen, and those.
 
-    The search begins with the likeliest, and goes to the next while there is time.
+    The search begins with the best ones, and goes to the next while there is time.
     """
     found: dict[int, SkeletonTracks] = {}
-    for index, tracks in likeliest:
+    for index in np.argsort([cost(tracks) for tracks in all_tracks], kind='stable').tolist():
         if found and not search.goes_on():
             break
-        found[index] = search.run(tracks)
+        found[index] = search.run(all_tracks[index])
     chosen = min(found, key=lambda index: cost(found[index]))
     return chosen, found[chosen]
 
 
 def _cost(pixels: FittingPixels, config: SkeletonFittingConfig, tracks: SkeletonTracks) -> float:
-    return _priced(probe(tracks, pixels, config.loss), tracks, config)
-
-
-def _priced(loss: float, tracks: SkeletonTracks, config: SkeletonFittingConfig) -> float:
-    """Return a loss, and for every joint as much as it must be worth to stay."""
-    return loss * (1.0 + config.search.tolerance) ** tracks.joints
+    per_joint = 1.0 + config.search.tolerance
+    return probe(tracks, pixels, config.loss) * per_joint**tracks.joints
 
 
 def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:

@@ -16,6 +16,7 @@ import itertools
 from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_changes import (
     Turn,
+    in_between,
     more_joints,
     nearest,
     nearest_joints,
@@ -168,7 +169,8 @@ class SkeletonSearch:
         if not self.goes_on():
             return None
         same = self._trials.one(Trial(copy.deepcopy(tracks), self._config.changed_steps))
-        fewer = self._adapted(self._best(one_for_two(tracks)), same)
+        between = nearest(tracks, in_between(tracks))[: self._config.turns]
+        fewer = self._adapted([*between, *self._best(one_for_two(tracks))], same)
         if fewer and self._share_of_most(fewer[0], same) < 1.0:
             return fewer[0].tracks
         # A joint that was in the wrong place makes room for one in the right place.

@@ -168,3 +168,25 @@ def with_a_turn_undone() -> Tree:
         positions_FL=positions,
         link_of_part=np.array([0, 1, 2, 4, 3]),
     )
+
+
+def with_the_second_link_on_the_third() -> Tree:
+    """The arm with the parts of the second link on a joint of the third that turns back."""
+    tree = arm_tree()
+    rows = [0, 1, 2, 3, 3]
+    T_parent_joint = tree.T_parent_joint_L44[rows]
+    T_parent_joint[4] = np.eye(4)
+    positions = tree.positions_FL[:, rows]
+    positions[:, 4] *= -1.0
+    T_link_part = tree.T_link_part_P44.copy()
+    T_link_part[2:4, :3, 3] -= tree.T_parent_joint_L44[3, :3, 3]
+    return replace(
+        tree,
+        parents=(-1, 0, 1, 2, 3),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=T_parent_joint,
+        axes_L3=tree.axes_L3[rows],
+        positions_FL=positions,
+        link_of_part=np.array([0, 1, 4, 4, 3]),
+        T_link_part_P44=T_link_part,
+    )

@@ -8,6 +8,7 @@ import torch
 from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_changes import (
     distance,
+    in_between,
     joints_that_may_undo,
     more_joints,
     nearest,
@@ -20,6 +21,7 @@ from support.rendered_arm import (
     arm_motion,
     arm_tree,
     with_the_second_link_in_two,
+    with_the_second_link_on_the_third,
 )
 
 
@@ -80,6 +82,27 @@ def test_parts_that_may_turn_back_are_hung_where_their_parent_hangs():
     tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 0, 0, 0, 2))
     # Joint 1 would carry nothing.
     assert joints_that_may_undo(tracks) == [(1, ROOT)]
+
+
+def test_parts_are_put_between_two_joints_with_nothing_between_them():
+    """The second link hangs on the third, which two joints in a row carry instead."""
+    tree = with_the_second_link_on_the_third()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    assert tracks.hierarchy.joint_of_part == (ROOT, 0, 3, 3, 2)
+    with torch.no_grad():
+        # Nothing shows how the link between them moves.
+        tracks.axes_J3[1] += 0.2
+    best = nearest(tracks, in_between(tracks))[0]
+    assert best.hierarchy.parents == (ROOT, 0, 1)
+    assert best.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_what_is_put_between_moves_as_it_did():
+    tree = with_the_second_link_on_the_third()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    best = nearest(tracks, in_between(tracks))[0]
+    assert distance(tracks, best) < 1e-3
+    assert not in_between(best)
 
 
 def test_changes_that_hardly_move_the_parts_come_first():
