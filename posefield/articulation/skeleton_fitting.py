@@ -186,6 +186,7 @@ def _searched(
 
 
 def _cost(pixels: FittingPixels, config: SkeletonFittingConfig, tracks: SkeletonTracks) -> float:
+    """Return the loss, and for every joint as much as it must be worth to stay."""
     per_joint = 1.0 + config.search.tolerance
     return probe(tracks, pixels, config.loss) * per_joint**tracks.joints
 
