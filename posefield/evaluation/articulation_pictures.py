@@ -66,7 +66,8 @@ def draw_skeleton(
     picture = (0.5 * picture + 0.5 * 255).astype(np.uint8)
     pen = _Pen(picture, rig.camera.resized(width, height), rig.T_world_cam)
     hues = part_palette(skeleton, max(_parts(skeleton), default=-1) + 1)
-    size = float(np.nanmax(np.ptp(ends_L3, axis=0))) if len(ends_L3) > 1 else 1.0
+    solid = ends_L3[np.isfinite(ends_L3).all(axis=1)]
+    size = float(np.ptp(solid, axis=0).max()) if len(solid) > 1 else 1.0
     for joint in skeleton.joints:
         parent, child = (skeleton.link_index(name) for name in (joint.parent, joint.child))
         centre = T_world_link_L44[child, :3, 3]

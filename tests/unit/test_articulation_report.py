@@ -141,6 +141,19 @@ def test_joints_are_drawn_where_they_are_seen(model, recording):
     assert (picture[:10] == 1.0).all()
 
 
+def test_axes_are_drawn_where_a_link_has_no_mass(model, recording):
+    rig, arm = recording.cameras[0], model.structure
+    links = arm.forward(model.joint_positions(0), model.root_pose(0))
+    middles = link_middles(arm, model.part_poses(0))
+    blank = np.ones((30, 40, 3))
+    whole = draw_skeleton(blank, rig, arm, links, middles, 400)
+    middles[-1] = np.nan
+    without = draw_skeleton(blank, rig, arm, links, middles, 400)
+    ink = [(picture.max(axis=2) < 0.5).sum() for picture in (whole, without)]
+    # Ink is dark, links are not.
+    assert min(ink) > 0
+
+
 def test_a_skeleton_behind_the_camera_is_not_drawn(model, recording):
     rig, arm = recording.cameras[0], model.structure
     links = arm.forward(model.joint_positions(0), rig.T_world_cam @ sphere_arm.at(0, 0, -5))
