@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 import contextlib
 import multiprocessing
 import multiprocessing.connection
@@ -10,6 +11,8 @@ import os
 import signal
 import threading
 from typing import TypeVar
+
+from posefield.errors import PosefieldError
 
 _Item = TypeVar('_Item')
 _Result = TypeVar('_Result')
@@ -40,6 +43,23 @@ def results_in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+@contextlib.contextmanager
+def raises_when_one_ends(error: type[PosefieldError], doing: str) -> Iterator[None]:
+    """Turn the end of a process before its work is done into an error of ours.
+
+    Args:
+        error: what to raise in its place.
+        doing: what the process does, as in `draws`.
+    """
+    try:
+        yield
+    except BrokenProcessPool as broken:
+        raise error(
+            f'A process that {doing} ended before its work was done; was it killed for want of '
+            'memory?'
+        ) from broken
 
 
 @contextlib.contextmanager

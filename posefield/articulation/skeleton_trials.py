@@ -6,7 +6,6 @@ spends most of its time between small operations, and gains nothing from a secon
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 import contextlib
 from dataclasses import dataclass
 import math
@@ -29,6 +28,7 @@ from posefield.errors import LearningError
 from posefield.learning.devices import processes_for
 from posefield.worker_processes import (
     new_processes_use_one_thread,
+    raises_when_one_ends,
     results_in_order,
     serve_parent,
 )
@@ -101,14 +101,8 @@ class Trials:
             yield from map(self.one, trials)
             return
         found = results_in_order(self._submit, trials, self._processes)
-        try:
-            with contextlib.closing(found):
-                yield from map(pickle.loads, found)
-        except BrokenProcessPool as error:
-            raise LearningError(
-                'A process that tried other joints ended before its work was done; was it '
-                'killed for want of memory?'
-            ) from error
+        with raises_when_one_ends(LearningError, 'tries other joints'), contextlib.closing(found):
+            yield from map(pickle.loads, found)
 
     def _submit(self, trial: Trial) -> Future[bytes]:
         if self._pool is None:

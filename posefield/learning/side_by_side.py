@@ -1,8 +1,7 @@
 """Runs of learning that know nothing of each other, at once, in processes of their own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 import multiprocessing
 from multiprocessing.queues import SimpleQueue
 import pickle
@@ -13,7 +12,11 @@ import torch
 
 from posefield.errors import LearningError
 from posefield.learning.run import LearningRun
-from posefield.worker_processes import new_processes_use_one_thread, serve_parent
+from posefield.worker_processes import (
+    new_processes_use_one_thread,
+    raises_when_one_ends,
+    serve_parent,
+)
 
 _Result = TypeVar('_Result')
 
@@ -86,23 +89,14 @@ class _Workers:
             failed = failed or next((one for one in done if one.exception()), None)
             if failed or self._run.stop.is_set():
                 self._stop.set()
-        return [_result(one) for one in ([failed] if failed else futures)]
+        with raises_when_one_ends(LearningError, 'learns'):
+            return [one.result() for one in ([failed] if failed else futures)]
 
     def _pass_on(self) -> None:
         progress = self._run.progress
         while not self._told.empty():
             name, *told = self._told.get()
             (progress.start if name == 'start' else progress.update)(*told)
-
-
-def _result(future: Future[bytes]) -> bytes:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise LearningError(
-            'A process that learned ended before its work was done; was it killed for want of '
-            'memory?'
-        ) from error
 
 
 class _Teller:
