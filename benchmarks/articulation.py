@@ -168,6 +168,12 @@ def kuka_verdicts(figures: Mapping[str, Any]) -> list[Verdict]:
     ]
 
 
+def seed_verdicts(name: str, figures: Mapping[str, Any]) -> list[Verdict]:
+    """Return all that is required of one seed of a robot."""
+    rows = robot_verdicts(name, ROBOTS[name], figures)
+    return rows + kuka_verdicts(figures) if name == KUKA else rows
+
+
 def verdicts(robots: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[Verdict]:
     """Return all that is required: of the first seed, and of the seeds together.
 
@@ -176,13 +182,9 @@ def verdicts(robots: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[Verd
     """
     rows = []
     for name, seeds in robots.items():
-        first = next(iter(seeds.values()))
-        rows += robot_verdicts(name, ROBOTS[name], first)
-        if name == KUKA:
-            rows += kuka_verdicts(first)
-        failed = sum(
-            not all_hold(robot_verdicts(name, ROBOTS[name], figures)) for figures in seeds.values()
-        )
+        by_seed = [seed_verdicts(name, figures) for figures in seeds.values()]
+        rows += by_seed[0]
+        failed = sum(not all_hold(of_seed) for of_seed in by_seed)
         if len(seeds) > 1:
             what = f'{name}: seeds of {len(seeds)} that fail'
             rows.append(verdict(what, failed, at_most=SEEDS_THAT_MAY_FAIL))

@@ -12,7 +12,7 @@ import signal
 import threading
 from typing import TypeVar
 
-from posefield.errors import PosefieldError
+from posefield.errors import LearningInterrupted, PosefieldError
 
 _Item = TypeVar('_Item')
 _Result = TypeVar('_Result')
@@ -46,16 +46,24 @@ def results_in_order(
 
 
 @contextlib.contextmanager
-def raises_when_one_ends(error: type[PosefieldError], doing: str) -> Iterator[None]:
+def raises_when_one_ends(
+    error: type[PosefieldError], doing: str, stop: threading.Event | None
+) -> Iterator[None]:
     """Turn the end of a process before its work is done into an error of ours.
 
     Args:
         error: what to raise in its place.
-        doing: what the process does, as in `draws`.
+        doing: what the process does, as in `learns`.
+        stop: when set, LearningInterrupted is raised: who ends a whole job ends its processes too.
     """
     try:
         yield
     except BrokenProcessPool as broken:
+        if stop is not None and stop.is_set():
+            raise LearningInterrupted(
+                f'Learning was stopped, and with it a process that {doing}; what it did since '
+                'its last checkpoint is lost.'
+            ) from broken
         raise error(
             f'A process that {doing} ended before its work was done; was it killed for want of '
             'memory?'

@@ -98,17 +98,18 @@ def learn_articulation(
             'paper is learned by several.'
         )
     length = _length(settings, minutes, steps)
-    store = CheckpointStore.beside(
-        out,
-        {
-            'preset': preset,
-            'seed': seed,
-            'recording': str(multiview.root),
-            'minutes': minutes,
-            'steps': steps,
-            'parts': parts,
-        },
-    )
+    choices = {
+        'preset': preset,
+        'seed': seed,
+        'recording': str(multiview.root),
+        'minutes': minutes,
+        'steps': steps,
+        'parts': parts,
+    }
+    if not isinstance(settings, PaperPreset):
+        # The paper's joints are found when all is learned, from whichever root is asked for then.
+        choices['root_part'] = root_part
+    store = CheckpointStore.beside(out, choices)
     run = LearningRun(seed, chosen, progress or QuietProgress(), stop or threading.Event(), store)
     if not resume and distributed.rank() == 0:
         store.clear()

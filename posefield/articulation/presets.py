@@ -17,8 +17,8 @@ class FastPreset:
 
     Attributes:
         minutes: to learn, unless the user says otherwise.
-        restarts: runs from different frames, of which the one goes on whose joints explain the
-            images best.
+        restarts: runs from different frames; the one goes on whose joints, once chosen anew as
+            far as there is time, explain the images best.
         processes: that restarts run in; None for one per core, 1 on a GPU.
         fitting: of the parts.
         skeleton: of the joints.

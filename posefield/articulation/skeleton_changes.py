@@ -113,6 +113,8 @@ def in_between(tracks: SkeletonTracks) -> list[SkeletonTracks]:
         if empty in tracks.hierarchy.joint_of_part or len(below) != 1 or prismatic[below[0]]:
             continue
         for side, over in enumerate(parents):
+            if over == below[0] and _alone_on(tracks.hierarchy, over):
+                continue
             if side != empty and over in (below[0], above) and not prismatic[side]:
                 found.append(_put_between(tracks, empty, below[0], side))
     return found

@@ -92,7 +92,7 @@ def choose_joints(
     last_budget: Budget,
     prune_s: float | None,
 ) -> tuple[ProposedTree, PartMotion]:
-    """Choose the joints of the best candidate anew, as the images ask for, and fit them again.
+    """Choose the joints of candidates anew, as the images ask for, and fit the best ones again.
 
     Args:
         candidates: what runs have found.
@@ -107,13 +107,13 @@ def choose_joints(
         the tree, and the parts moving as it says; the first candidate's where none has a joint.
 
     Raises:
-        LearningInterrupted: when stopped; a later call begins the search again.
+        LearningInterrupted: when stopped; a later call goes on after what was finished.
         LearningError: when the loss is not finite.
     """
     jointed = [one for one in candidates if one.tracks is not None]
     if not jointed:
         return candidates[0].proposed, candidates[0].motion
-    with Trials(pixels, config.loss, config.search.processes) as trials:
+    with Trials(pixels, config.loss, config.search.processes, run.stop) as trials:
 
         def search(stage: str, seconds: float | None) -> SkeletonSearch:
             goes_on = _SearchTime(stage, seconds, run).goes_on

@@ -69,18 +69,26 @@ class SkeletonSearchConfig:
     processes: int | None = None
 
 
-# What tells a joint from others: the parts below it, and those that turn with it alone.
-Carried = tuple[frozenset[int], frozenset[int]]
+# What tells a joint from others: the parts below it, those that turn with it alone, and how many
+# joints below it carry the same parts.
+Carried = tuple[frozenset[int], frozenset[int], int]
 
 
 def carried(tracks: SkeletonTracks, joint: int) -> Carried:
     """Return what a joint carries, which stays the same when joints elsewhere change."""
-    owners = tracks.hierarchy.joint_of_part
-    below = tracks.hierarchy.carried_by(joint)
-    return (
-        frozenset(part for part, over in enumerate(owners) if over != ROOT and below[over]),
-        frozenset(part for part, over in enumerate(owners) if over == joint),
+    hierarchy = tracks.hierarchy
+    owners = hierarchy.joint_of_part
+
+    def parts_below(one: int) -> frozenset[int]:
+        below = hierarchy.carried_by(one)
+        return frozenset(part for part, over in enumerate(owners) if over != ROOT and below[over])
+
+    parts, below = parts_below(joint), hierarchy.carried_by(joint)
+    alike = sum(
+        below[other] and other != joint and parts_below(other) == parts
+        for other in range(tracks.joints)
     )
+    return parts, frozenset(part for part, over in enumerate(owners) if over == joint), alike
 
 
 class SkeletonSearch:
@@ -127,7 +135,7 @@ class SkeletonSearch:
         return tracks
 
     def _without_some(self, tracks: SkeletonTracks) -> SkeletonTracks | None:
-        """Return the tracks without joints that are hardly missed; None if all are.
+        """Return the tracks without joints that are hardly missed; None if the likeliest are not.
 
         All that are hardly missed alone go at once if they are not missed together either, else
         the one goes that is missed least.

@@ -232,7 +232,8 @@ class SkeletonTracks(nn.Module):
         hierarchy, order = self.hierarchy.rehung(joint, parent)
         values['axes_J3'][joint] = axis
         values['points_J3'][joint] = torch.linalg.solve(normal, right)
-        values['positions_FJ'][:, joint] = turns @ axis
+        angles_F = np.unwrap((turns @ axis).cpu().numpy())
+        values['positions_FJ'][:, joint] = torch.from_numpy(angles_F).to(turns)
         return SkeletonTracks(hierarchy, _with_joints(values, order))
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import math
 import multiprocessing
 import pickle
+import threading
 
 import torch
 
@@ -25,6 +26,7 @@ from posefield.articulation.skeleton_stage import (
 )
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.errors import LearningError
+from posefield.learning import gradients
 from posefield.learning.devices import processes_for
 from posefield.worker_processes import (
     new_processes_use_one_thread,
@@ -69,14 +71,20 @@ class Trials:
         pixels: all images.
         loss: what joints are fitted to.
         processes: that run trials at once; None for one per core, up to 4, and 1 on a GPU.
+        stop: set when processes end because the user has ended all.
     """
 
     def __init__(
-        self, pixels: FittingPixels, loss: SkeletonLossConfig, processes: int | None = None
+        self,
+        pixels: FittingPixels,
+        loss: SkeletonLossConfig,
+        processes: int | None = None,
+        stop: threading.Event | None = None,
     ):
         if processes is None:
             processes = min(processes_for(pixels.device), MOST_PROCESSES)
         self._pixels, self._loss, self._processes = pixels, loss, processes
+        self._stop = stop
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> 'Trials':
@@ -96,12 +104,14 @@ class Trials:
 
         Raises:
             LearningError: when a process ends before its work is done.
+            LearningInterrupted: when it ends because all is to end.
         """
         if self._processes == 1:
             yield from map(self.one, trials)
             return
         found = results_in_order(self._submit, trials, self._processes)
-        with raises_when_one_ends(LearningError, 'tries other joints'), contextlib.closing(found):
+        told = raises_when_one_ends(LearningError, 'tries other joints', self._stop)
+        with told, contextlib.closing(found):
             yield from map(pickle.loads, found)
 
     def _submit(self, trial: Trial) -> Future[bytes]:
@@ -135,8 +145,12 @@ def adapt(
     config: SkeletonLossConfig,
     steps: int,
 ) -> None:
-    """Fit tracks for some steps whose rate falls to a tenth."""
+    """Fit tracks for some steps whose rate falls to a tenth.
+
+    Steps whose gradients are not finite are left out.
+    """
     optimizer = make_adam(parameter_groups(tracks, config))
+    parameters = [p for group in optimizer.param_groups for p in group['params']]
     first = [group['lr'] for group in optimizer.param_groups]
     generator = torch.Generator(pixels.device).manual_seed(1)
     for step in range(steps):
@@ -145,7 +159,8 @@ def adapt(
         loss, *_ = loss_of(tracks, pixels, config, config.sharp_px, generator)
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        if gradients.are_finite(parameters):
+            optimizer.step()
 
 
 class _Process:

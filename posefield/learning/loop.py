@@ -9,7 +9,7 @@ import time
 import torch
 
 from posefield.errors import LearningError, LearningInterrupted
-from posefield.learning import distributed
+from posefield.learning import distributed, gradients
 from posefield.learning.budget import Budget
 from posefield.learning.checkpoints import Checkpoint, CheckpointStore
 from posefield.learning.progress import Progress, QuietProgress
@@ -182,7 +182,7 @@ class _Run:
         if self._stage.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, self._stage.clip_norm)
         self._steps += 1
-        if self._stage.skips is not None and not _finite_gradients(parameters):
+        if self._stage.skips is not None and not gradients.are_finite(parameters):
             self._skip(self._stage.skips)
             return
         self._skipped_in_row = 0
@@ -258,11 +258,6 @@ def _make_optimizer(stage: Stage) -> torch.optim.Optimizer:
     for group in optimizer.param_groups:
         group['initial_lr'] = group['lr']
     return optimizer
-
-
-def _finite_gradients(parameters: list[torch.nn.Parameter]) -> bool:
-    norms = [p.grad.norm() for p in parameters if p.grad is not None]
-    return not norms or bool(torch.stack(norms).isfinite().all())
 
 
 def _loss(stage: Stage, metrics: Mapping[str, torch.Tensor | float]) -> torch.Tensor | float:

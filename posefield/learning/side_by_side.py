@@ -89,7 +89,7 @@ class _Workers:
             failed = failed or next((one for one in done if one.exception()), None)
             if failed or self._run.stop.is_set():
                 self._stop.set()
-        with raises_when_one_ends(LearningError, 'learns'):
+        with raises_when_one_ends(LearningError, 'learns', self._run.stop):
             return [one.result() for one in ([failed] if failed else futures)]
 
     def _pass_on(self) -> None:

@@ -59,6 +59,9 @@ def test_one_seed_of_three_may_fail():
     assert missed({'xarm6': {0: figures(), 1: bad, 2: figures()}}) == []
     failing = missed({'xarm6': {0: figures(), 1: bad, 2: bad}})
     assert failing == ['xarm6: seeds of 3 that fail']
+    slanted = figures(tree_agreement=0.8)
+    failing = missed({'kuka_iiwa': {0: figures(), 1: slanted, 2: slanted}})
+    assert failing == ['kuka_iiwa: seeds of 3 that fail']
 
 
 def test_legs_have_no_bound_on_axes():

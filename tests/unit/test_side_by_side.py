@@ -109,6 +109,13 @@ def test_a_process_that_ends_too_early_is_told_of():
         learn_side_by_side(a_run(), [Dies(), Waits('two')], 2)
 
 
+def test_processes_that_end_because_all_is_to_end_are_not_blamed_on_memory():
+    run = a_run()
+    run.stop.set()
+    with pytest.raises(LearningInterrupted, match='with it a process that learns'):
+        learn_side_by_side(run, [Dies(), Dies()], 2)
+
+
 def test_checkpoints_of_all_tasks_are_in_one_store(tmp_path: Path):
     store = CheckpointStore(tmp_path / 'store', {'seed': 7})
     learn_side_by_side(a_run(store=store), [Saves('one'), Saves('two')], 2)

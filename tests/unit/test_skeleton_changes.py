@@ -105,6 +105,15 @@ def test_what_is_put_between_moves_as_it_did():
     assert not in_between(best)
 
 
+def test_no_joint_is_left_with_nothing_when_parts_are_put_between():
+    """Three joints in a row turn one link: two of them carry no part."""
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 2, 2, 2, 2))
+    for changed in in_between(tracks):
+        carries = {*changed.hierarchy.parents, *changed.hierarchy.joint_of_part}
+        assert carries >= set(range(changed.joints))
+
+
 def test_changes_that_hardly_move_the_parts_come_first():
     tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
     assert distance(tracks, tracks.turning_about(2, 4, 0)) > 0.0

@@ -1,5 +1,7 @@
 """Which joints there are, as images say."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_changes import (
     other_parents,
 )
-from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
+from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig, carried
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trials
@@ -71,6 +73,12 @@ def test_joints_that_were_missed_are_tried_again_only_where_they_carry_something
     assert trials.count == (1 + 4) + (1 + 1)
     search.pruned(fewer)
     assert trials.count == 7 + (1 + 3)
+
+
+def test_joints_in_a_row_without_parts_between_are_told_apart():
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    tracks.hierarchy = replace(tracks.hierarchy, joint_of_part=(ROOT, 2, 2, 2, 2))
+    assert len({carried(tracks, joint) for joint in range(3)}) == 3
 
 
 def test_a_joint_goes_to_the_parent_that_explains_it(pixels):

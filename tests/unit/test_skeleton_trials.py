@@ -1,14 +1,16 @@
 """Trials of joints: the same in this process and in others, given up where hopeless."""
 
 import os
+import threading
 
 import pytest
 import torch
 
+from posefield.articulation import skeleton_trials
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trial, Trials
-from posefield.errors import LearningError
+from posefield.errors import LearningError, LearningInterrupted
 from support.rendered_arm import arm_motion, arm_pictures, arm_tree
 
 FEW = SkeletonLossConfig(counts=(8, 8, 12, 4), images=10)
@@ -53,6 +55,22 @@ def test_a_trial_adapts_and_tells_its_loss(pixels):
     assert outcome.loss == probe(outcome.tracks, pixels, FEW)
 
 
+def test_steps_whose_gradients_are_not_finite_are_left_out(pixels, monkeypatch):
+    real, losses = skeleton_trials.loss_of, []
+
+    def loss_of(*arguments):
+        loss, *others = real(*arguments)
+        losses.append(loss)
+        return (loss * float('nan') if len(losses) == 3 else loss), *others
+
+    monkeypatch.setattr(skeleton_trials, 'loss_of', loss_of)
+    turned = arm_with_joint_turned(0.2)
+    before = probe(turned, pixels, FEW)
+    with Trials(pixels, FEW, 1) as trials:
+        outcome = trials.one(Trial(turned, 40))
+    assert len(losses) == 40 and outcome.loss < 0.8 * before
+
+
 def test_a_hopeless_trial_is_given_up_after_its_first_steps(pixels):
     turned = arm_with_joint_turned(1.5)
     least = 2.0 * probe(arm_with_joint_turned(0.0), pixels, FEW)
@@ -62,6 +80,13 @@ def test_a_hopeless_trial_is_given_up_after_its_first_steps(pixels):
 
 def test_a_process_that_ends_too_early_is_told_of(pixels):
     with Trials(pixels, FEW, 2) as trials, pytest.raises(LearningError, match='ended before'):
+        list(trials.all([Trial(EndsTheProcess(), 1)]))
+
+
+def test_a_process_that_ends_because_all_is_to_end_is_no_failure(pixels):
+    stop = threading.Event()
+    stop.set()
+    with Trials(pixels, FEW, 2, stop) as trials, pytest.raises(LearningInterrupted):
         list(trials.all([Trial(EndsTheProcess(), 1)]))
 
 
