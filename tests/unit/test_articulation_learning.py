@@ -118,6 +118,8 @@ def test_a_run_is_not_resumed_with_other_settings(recording, tmp_path):
         learn(recording, tmp_path / 'balls', progress=recorder, stop=recorder.stop)
     with pytest.raises(LearningError, match='seed = 0'):
         learn(recording, tmp_path / 'balls', resume=True, seed=5)
+    with pytest.raises(LearningError, match='root_part = None'):
+        learn(recording, tmp_path / 'balls', resume=True, root_part=1)
 
 
 def test_unknown_presets_and_two_budgets_are_refused_at_once(recording, tmp_path):
