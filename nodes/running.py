@@ -57,6 +57,7 @@ def spin_lifecycle(node: LifecycleNode, executor: SingleThreadedExecutor, autost
     """Bring a lifecycle node up where asked to, spin it, and return the exit code."""
     success = TransitionCallbackReturn.SUCCESS
     if autostart and (node.trigger_configure() != success or node.trigger_activate() != success):
-        return 1
+        # A transition fails too where a signal shuts down in the middle of it.
+        return 1 if node.context.ok() else 0
     executor.spin()
     return 0

@@ -22,7 +22,6 @@ FAST_KINDS = ('fixed', 'revolute', 'ball')
 GAP_PRICE = 4.0
 # The best of several models looks better than it is.
 NOISE_CORRECTION = 1.5
-LEAST_NOISE = 1e-4
 
 Misfits = dict[tuple[int, int], dict[str, float]]
 
@@ -61,10 +60,11 @@ def pair_misfits(
     }
 
 
-def noise_variances(misfits: Misfits, count: int) -> np.ndarray:
+def noise_variances(misfits: Misfits, count: int, least_noise: float) -> np.ndarray:
     """Return the variance (B,) of one coordinate of each body's pose.
 
-    Every body has a neighbour to which some joint holds it, so what that leaves is noise.
+    Every body has a neighbour to which some joint holds it, so what that leaves is noise; its
+    standard deviation is `least_noise` at least.
     """
     least = np.full(count, np.inf)
     for pair, by_kind in misfits.items():
@@ -72,7 +72,7 @@ def noise_variances(misfits: Misfits, count: int) -> np.ndarray:
         for body in pair:
             least[body] = min(least[body], left)
     least = np.where(np.isfinite(least), least, 0.0)
-    return np.maximum(NOISE_CORRECTION * least, LEAST_NOISE**2)
+    return np.maximum(NOISE_CORRECTION * least, least_noise**2)
 
 
 def rated(bodies: Bodies, misfits: Misfits, noise_B: np.ndarray) -> list[RatedPair]:

@@ -222,7 +222,7 @@ class _Learner:
         restarts = [
             Restart(
                 number, start, pixels, frames, settings.fitting, structure_config,
-                settings.skeleton.loss, self._share(settings.parts_share / turns),
+                settings.skeleton, self._share(settings.parts_share / turns),
                 self._share(settings.joints_share / turns),
             )
             for number, start in enumerate(first_frames(pixels, settings.restarts), start=1)
@@ -232,10 +232,21 @@ class _Learner:
             pixels,
             settings.skeleton,
             run,
-            search_s=self._share(settings.search_share).seconds,
+            search_s=self._search_s(settings),
             last_budget=self._share(settings.last_share),
             prune_s=self._share(settings.prune_share).seconds,
         )
+
+    def _search_s(self, settings: FastPreset) -> float | None:
+        """Return the seconds to choose joints, less what proposing them took too long."""
+        if self.length.seconds is None:
+            return None
+        until = (
+            settings.parts_share + settings.joints_share + settings.proposing_share
+            + settings.search_share
+        )  # fmt: skip
+        left_s = until * self.length.seconds - self.run.spent_s
+        return max(0.0, min(left_s, settings.search_share * self.length.seconds))
 
     def _share(self, share: float) -> Budget:
         """Return a share of the seconds, or all steps, which every stage takes."""

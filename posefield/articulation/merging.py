@@ -35,15 +35,19 @@ class MergeLevel:
     motion: float
 
 
-def merge(bodies: Bodies) -> tuple[Bodies, tuple[MergeLevel, ...]]:
+def merge(bodies: Bodies, least_noise: float) -> tuple[Bodies, tuple[MergeLevel, ...]]:
     """Return bodies that move against each other, and the merges that made them.
 
     The last level is the one that would come next; it was not made if its motion is not below 1.
+
+    Args:
+        bodies: every part.
+        least_noise: see `StructureConfig`.
     """
     misfits = pair_misfits(bodies, near_pairs(bodies), FAST_KINDS)
     levels = []
     while True:
-        noise_B = noise_variances(misfits, len(bodies))
+        noise_B = noise_variances(misfits, len(bodies), least_noise)
         tree = spanning_tree(rated(bodies, misfits, noise_B), len(bodies))
         if not tree:
             return bodies, tuple(levels)

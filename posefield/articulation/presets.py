@@ -25,9 +25,10 @@ class FastPreset:
         surface, surface_stage: of the surface.
         image_size: short side of the images that the surface is learned from, at most.
         parts_share, joints_share: of the time, to fit the parts and joints of all restarts.
+        proposing_share: to propose joints; what that takes longer, the search has less.
         search_share, last_share, prune_share: to choose joints, to fit those chosen, and to
             remove those that are not missed then.
-        surface_share: for the surface; what is left is for reading, proposing joints and writing.
+        surface_share: for the surface; what is left is for reading and writing.
         scene_radius: of the thing in the scene frame.
     """
 
@@ -48,6 +49,7 @@ class FastPreset:
     image_size: int = 128
     parts_share: float = 0.21
     joints_share: float = 0.08
+    proposing_share: float = 0.03
     search_share: float = 0.37
     last_share: float = 0.11
     prune_share: float = 0.07

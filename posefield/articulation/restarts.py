@@ -7,8 +7,12 @@ import numpy as np
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.part_fitting import PartFittingConfig, fit_parts
 from posefield.articulation.part_seeding import hull_volumes
-from posefield.articulation.skeleton_fitting import Candidate, fit_proposed
-from posefield.articulation.skeleton_stage import SkeletonLossConfig
+from posefield.articulation.skeleton_fitting import (
+    Candidate,
+    SkeletonFittingConfig,
+    fit_proposed,
+    propose_anew,
+)
 from posefield.articulation.structure import StructureConfig, propose_tree
 from posefield.learning.budget import Budget
 from posefield.learning.run import LearningRun
@@ -43,7 +47,7 @@ class Restart:
         number: from 1, in the names of its stages.
         first_frame: where it begins, as an index of `frames`.
         pixels, frames: what it learns from.
-        fitting, structure, loss: how parts are fitted, joints proposed and those fitted.
+        fitting, structure, skeleton: how parts are fitted, joints proposed and those fitted.
         parts_budget, joints_budget: how long to fit them.
     """
 
@@ -53,7 +57,7 @@ class Restart:
     frames: tuple[int, ...]
     fitting: PartFittingConfig
     structure: StructureConfig
-    loss: SkeletonLossConfig
+    skeleton: SkeletonFittingConfig
     parts_budget: Budget
     joints_budget: Budget
 
@@ -70,7 +74,15 @@ class Restart:
         )  # fmt: skip
         with run.uninterrupted(f'structure {self.number}'):
             proposed = propose_tree(motion, self.structure)
-        return fit_proposed(
-            proposed, motion, self.pixels, self.loss, run, self.joints_budget,
+        fitted = fit_proposed(
+            proposed, motion, self.pixels, self.skeleton.loss, run, self.joints_budget,
             f'joints {self.number}',
         )  # fmt: skip
+        return propose_anew(
+            fitted,
+            self.pixels,
+            self.skeleton,
+            self.structure,
+            run,
+            f'structure {self.number} anew',
+        )

@@ -1,6 +1,7 @@
 """From trees that the motion of free parts suggests to the one that the images ask for."""
 
 from collections.abc import Callable, Sequence
+import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 import time
@@ -15,8 +16,8 @@ from posefield.articulation.parts import PartMotion
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.skeleton_trials import Trials
-from posefield.articulation.structure import ProposedTree
+from posefield.articulation.skeleton_trials import Trials, adapt
+from posefield.articulation.structure import ProposedTree, StructureConfig, propose_tree
 from posefield.errors import LearningError
 from posefield.learning.budget import Budget
 from posefield.learning.run import LearningRun
@@ -29,10 +30,17 @@ class SkeletonFittingConfig:
     Attributes:
         loss: what they are fitted to.
         search: how they are chosen.
+        anew: trees that are proposed anew from joints that are fitted, each from the one before.
+        anew_noise: see `StructureConfig.least_noise`; about a seventh of a pixel, which is as well
+            as images say where joints hold parts.
+        anew_steps: that all have to adapt to such a tree.
     """
 
     loss: SkeletonLossConfig = field(default_factory=SkeletonLossConfig)
     search: SkeletonSearchConfig = field(default_factory=SkeletonSearchConfig)
+    anew: int = 2
+    anew_noise: float = 0.003
+    anew_steps: int = 240
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,51 @@ def fit_proposed(
     stage = SkeletonStage(name, tracks, pixels, loss)
     run.run_stage(stage, steps=budget.steps, seconds=budget.seconds)
     return Candidate(proposed, motion, stage.tracks)
+
+
+def propose_anew(
+    candidate: Candidate,
+    pixels: FittingPixels,
+    config: SkeletonFittingConfig,
+    structure: StructureConfig,
+    run: LearningRun,
+    name: str,
+) -> Candidate:
+    """Propose trees from the motion of joints, and keep one that explains the images better.
+
+    Parts on joints do not slip as free ones do, so that motion smaller than before is to be
+    believed; what is smaller than the noise is not.
+
+    Args:
+        candidate: joints that are fitted.
+        pixels: what they were fitted to.
+        config: how.
+        structure: how trees are proposed, but for the noise.
+        run: the run that this is part of.
+        name: of the stage.
+
+    Raises:
+        LearningInterrupted: when stopped; a later call begins again.
+    """
+    if candidate.tracks is None:
+        return candidate
+    structure = replace(structure, least_noise=config.anew_noise)
+    for _ in range(config.anew):
+        with run.uninterrupted(name):
+            motion = moving_as(candidate.tracks, candidate.motion)
+            proposed = propose_tree(motion, structure)
+            if not proposed.tree.freedoms:
+                return candidate
+            run.stopper(name)()
+            anew = SkeletonTracks.from_tree(proposed.tree, motion).to(pixels.device)
+            anew = anew.painted_as(candidate.tracks)
+            same = copy.deepcopy(candidate.tracks)
+            for tracks in (same, anew):
+                adapt(tracks, pixels, config.loss, config.anew_steps)
+            if _cost(pixels, config, anew) >= _cost(pixels, config, same):
+                return candidate
+            candidate = Candidate(proposed, motion, anew)
+    return candidate
 
 
 def choose_joints(

@@ -36,6 +36,8 @@ _PARAMETERS = (
     'light_3',
 )
 _BUFFERS = ('root_rest_3', 'first_log_radii_P3')
+# What joints have no part in.
+_PAINT = ('log_radii_P3', 'first_log_radii_P3', 'means_P3', 'textures_P33', 'light_3')
 
 
 class SkeletonTracks(nn.Module):
@@ -92,6 +94,11 @@ class SkeletonTracks(nn.Module):
             hierarchy,
             {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()},
         )
+
+    def painted_as(self, others: 'SkeletonTracks') -> 'SkeletonTracks':
+        """Return the tracks with the shapes, colours and light of others of the same parts."""
+        theirs = others.values()
+        return SkeletonTracks(self.hierarchy, {**self.values(), **{n: theirs[n] for n in _PAINT}})
 
     @property
     def joints(self) -> int:

@@ -16,6 +16,7 @@ from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import ArticulationError
 
 MAX_SEARCH_FRAMES = 120
+LEAST_NOISE = 1e-4
 # Of a fit to poses that the tree explains already.
 POLISHING_ITERATIONS = 8
 
@@ -27,16 +28,21 @@ class StructureConfig:
     Attributes:
         root_part: the part whose link becomes the root; the one that moves least when None.
         max_search_frames: frames, evenly over all, that the search for the tree uses.
+        least_noise: standard deviation of a part's position, at least, scene units; less is taken
+            for no motion.
     """
 
     root_part: int | None = None
     max_search_frames: int = MAX_SEARCH_FRAMES
+    least_noise: float = LEAST_NOISE
 
     def __post_init__(self):
         if self.max_search_frames < 3:
             raise ArticulationError(
                 f'max_search_frames must be at least 3, found {self.max_search_frames}.'
             )
+        if not self.least_noise > 0:
+            raise ArticulationError(f'least_noise must be positive, found {self.least_noise}.')
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,8 @@ def propose_tree(motion: PartMotion, config: StructureConfig | None = None) -> P
     config = config or StructureConfig()
     _check(motion, config)
     chosen = _search_frames(motion, config.max_search_frames)
-    observed = _observed(motion, chosen, config.root_part)
-    bodies, levels = merge(observed.parts)
+    observed = _observed(motion, chosen, config)
+    bodies, levels = merge(observed.parts, config.least_noise)
     found = search_tree(observed, bodies)
     return ProposedTree(_in_all_frames(found, motion, chosen).tree, levels)
 
@@ -187,7 +193,7 @@ def _search_frames(motion: PartMotion, most: int) -> np.ndarray:
     return np.linspace(0, frames - 1, min(frames, most)).round().astype(int)
 
 
-def _observed(motion: PartMotion, chosen: np.ndarray, root_part: int | None) -> Observed:
+def _observed(motion: PartMotion, chosen: np.ndarray, config: StructureConfig) -> Observed:
     some = replace(
         motion,
         T_scene_part_FP44=motion.T_scene_part_FP44[chosen],
@@ -197,7 +203,8 @@ def _observed(motion: PartMotion, chosen: np.ndarray, root_part: int | None) -> 
         bodies_of_parts(some),
         some.T_scene_part_FP44,
         rotation_lengths(motion.radii_P3),
-        root_part,
+        config.root_part,
+        config.least_noise,
     )
 
 

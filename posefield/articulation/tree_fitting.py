@@ -152,16 +152,19 @@ def fit_positions(
 
 
 def freezing_costs(
-    fit: TreeFit, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray
+    fit: TreeFit,
+    T_scene_part_FP44: np.ndarray,
+    lengths_P3: np.ndarray,
+    least_noise: float = 0.0,
 ) -> np.ndarray:
     """Return what freezing each joint (L,) would cost, all else adapting, to first order.
 
-    Per frame, in units of the noise of the parts that would be moved; chance gives about 1.
-    Infinite for the root.
+    Per frame, in units of the noise of the parts that would be moved, `least_noise` at least;
+    chance gives about 1.  Infinite for the root.
     """
     metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
     errors = _errors(fit.tree, T_scene_part_FP44, metric)
-    scales = _scales(errors)
+    scales = _scales(errors) + least_noise**2
     weights = 1.0 / (scales + errors**2 / OUTLIER**2)
     equations = _normal_equations(fit.tree, T_scene_part_FP44, metric, errors, weights)
     costs = np.full(len(fit.tree.parents), np.inf)

@@ -31,12 +31,14 @@ class Observed:
         T_scene_part_FP44: their poses.
         lengths_P3: see `rotation_lengths`.
         root_part: the part whose link is the root, or None.
+        least_noise: see `StructureConfig`.
     """
 
     parts: Bodies
     T_scene_part_FP44: np.ndarray
     lengths_P3: np.ndarray
     root_part: int | None
+    least_noise: float
 
 
 def search_tree(observed: Observed, bodies: Bodies) -> TreeFit:
@@ -51,7 +53,8 @@ def search_tree(observed: Observed, bodies: Bodies) -> TreeFit:
             break
         bodies = grouped(observed.parts, groups)
         again = _pruned(observed, _fitted(observed, bodies))
-        if _price(again, found) >= _price(found, found):
+        noise = max(coordinate_noise(found), observed.least_noise**2)
+        if _price(again, noise) >= _price(found, noise):
             break
         found = again
     return found
@@ -60,7 +63,7 @@ def search_tree(observed: Observed, bodies: Bodies) -> TreeFit:
 def _fitted(observed: Observed, bodies: Bodies) -> TreeFit:
     """Return the cheapest tree of joints between bodies, fitted to the poses of all parts."""
     misfits = pair_misfits(bodies, near_pairs(bodies))
-    noise_B = noise_variances(misfits, len(bodies))
+    noise_B = noise_variances(misfits, len(bodies), observed.least_noise)
     pairs = spanning_tree(rated(bodies, misfits, noise_B), len(bodies))
     # Bodies that seem to move as one may do so about an axis that only the whole tree shows.
     edges = [
@@ -77,19 +80,17 @@ def _pruned(observed: Observed, fit: TreeFit) -> TreeFit:
     """Return the tree without the joints whose freezing costs too little, one after the other."""
     seen = observed.T_scene_part_FP44, observed.lengths_P3
     while True:
-        costs = freezing_costs(fit, *seen)
+        costs = freezing_costs(fit, *seen, observed.least_noise)
         weakest = int(costs.argmin())
         if costs[weakest] >= LEAST_EVIDENCE:
             return fit_tree(fit.tree, *seen)
         fit = fit_tree(without_joint(fit.tree, weakest), *seen, REFIT_ITERATIONS)
 
 
-def _price(found: TreeFit, reference: TreeFit) -> float:
-    """Return misfit in units of the reference's noise, and freedom, a frame."""
+def _price(found: TreeFit, noise: float) -> float:
+    """Return misfit in units of the noise's variance, and freedom, a frame."""
     parts = len(found.tree.link_of_part)
-    return (
-        found.misfit * parts / coordinate_noise(reference) + LEAST_EVIDENCE * found.tree.freedoms
-    )
+    return found.misfit * parts / noise + LEAST_EVIDENCE * found.tree.freedoms
 
 
 def _groups(tree: Tree) -> list[list[int]]:

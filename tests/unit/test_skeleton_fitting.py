@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from posefield.articulation.fitting_data import FittingPixels
+from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_fitting import (
     Candidate,
     SkeletonFittingConfig,
     choose_joints,
     fit_proposed,
+    propose_anew,
 )
 from posefield.articulation.skeleton_search import SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.structure import ProposedTree
+from posefield.articulation.structure import ProposedTree, StructureConfig
 from posefield.errors import LearningError, LearningInterrupted
 from posefield.learning.budget import Budget
 from posefield.learning.checkpoints import CheckpointStore
@@ -33,6 +35,7 @@ from support.rendered_arm import (
     part_poses,
     with_a_joint_too_many,
     with_axes_turned,
+    with_the_second_link_in_two,
 )
 
 FEW = SkeletonLossConfig(counts=(16, 16, 24, 8), images=10)
@@ -77,6 +80,26 @@ def a_run(
 def fitted(proposed: ProposedTree, pixels: FittingPixels, steps: int) -> Candidate:
     motion, budget = arm_motion(arm_tree()), Budget(steps=steps)
     return fit_proposed(proposed, motion, pixels, FEW, a_run(), budget, 'joints 1')
+
+
+@pytest.mark.parametrize(('noise', 'joints'), [(0.003, 3), (0.01, 4), (10.0, 4)])
+def test_trees_proposed_anew_are_kept_where_images_are_explained_as_well(pixels, noise, joints):
+    """Two joints that move alike are one; with too much noise none is left, or too few."""
+    candidate = fitted(ProposedTree(with_the_second_link_in_two(), ()), pixels, 5)
+    config = SkeletonFittingConfig(FEW, anew_noise=noise, anew_steps=20)
+    recorder = Recorder()
+    run = a_run(progress=recorder)
+    found = propose_anew(candidate, pixels, config, StructureConfig(), run, 'structure 1 anew')
+    assert found.tracks.joints == joints
+    assert list(recorder.metrics) == ['structure 1 anew']
+    if joints == 3:
+        assert found.tracks.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+        assert len(found.proposed.tree.parents) == 4
+        torch.testing.assert_close(
+            found.tracks.first_log_radii_P3, candidate.tracks.first_log_radii_P3
+        )
+    else:
+        assert found is candidate
 
 
 def test_the_fitted_motion_is_that_of_the_tree(pixels):

@@ -222,6 +222,16 @@ def test_the_report_names_levels_and_joints():
         assert joint.fixed_point_residual < joint.candidate_residual
 
 
+def test_motion_below_the_least_noise_is_no_joint():
+    """The hand moves its end by about a tenth of its length."""
+    chain = make_chain(ARM, ARM_PARTS, amplitude=0.05)
+    assert len(find_structure(chain.motion).skeleton.movable) == 3
+    blurred = find_structure(chain.motion, StructureConfig(least_noise=0.1))
+    assert not blurred.skeleton.movable
+    with pytest.raises(ArticulationError, match='least_noise must be positive'):
+        StructureConfig(least_noise=0.0)
+
+
 @pytest.mark.parametrize(
     ('change', 'config', 'message'),
     [
