@@ -148,7 +148,7 @@ def export(
     cells: Annotated[
         int,
         typer.Option('--cells', min=8, help='Of the meshes, along the longest side of a link.'),
-    ] = 64,
+    ] = 40,
     max_faces: Annotated[
         int, typer.Option('--max-faces', min=20, help='Of the mesh of a link.')
     ] = 4000,

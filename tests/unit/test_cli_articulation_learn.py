@@ -1,5 +1,6 @@
 """The commands that use articulated models."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from posefield.articulation.urdf import UrdfConfig
 from posefield.cli.app import main
+from posefield.cli.articulation_learn import export
 from support.ball_model import AS_RECORDED, ball_model
 from support.two_balls import write_two_balls
 
@@ -84,6 +87,14 @@ def test_a_model_is_exported_and_shown_for_what_it_is(model, tmp_path, capsys):
     content = json.loads(capsys.readouterr().out)
     assert content['kind'] == 'model'
     assert content['files']['meshes'] > 0
+
+
+def test_an_export_without_options_is_as_that_of_the_learned_model():
+    defaults = inspect.signature(export).parameters
+    config = UrdfConfig()
+    assert defaults['cells'].default == config.cells
+    assert defaults['max_faces'].default == config.max_faces
+    assert defaults['hulls'].default == (config.collision == 'hull')
 
 
 def test_an_export_does_not_replace_something_else(model, recording, capsys):

@@ -7,12 +7,15 @@ import torch
 
 from posefield.articulation.hierarchy import ROOT
 from posefield.articulation.skeleton_changes import (
+    in_between,
+    nearest,
     other_parents,
+    other_places,
 )
 from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig, carried
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.skeleton_trials import Trials
+from posefield.articulation.skeleton_trials import Outcome, Trials
 from support.rendered_arm import (
     AXES,
     arm_motion,
@@ -22,6 +25,7 @@ from support.rendered_arm import (
     with_a_joint_too_many,
     with_a_turn_undone,
     with_the_second_link_in_two,
+    with_the_second_link_on_the_third,
 )
 
 FEW = SkeletonLossConfig(counts=(16, 16, 24, 8), images=10)
@@ -73,6 +77,41 @@ def test_joints_that_were_missed_are_tried_again_only_where_they_carry_something
     assert trials.count == (1 + 4) + (1 + 1)
     search.pruned(fewer)
     assert trials.count == 7 + (1 + 3)
+
+
+class ToldTrials(Trials):
+    """Learns nothing: losses are those that are told of a hierarchy, and 2 of any other."""
+
+    def __init__(self, losses):
+        super().__init__(None, None, 1)
+        self._losses = losses
+
+    def one(self, trial):
+        return Outcome(trial.tracks, self._losses.get(trial.tracks.hierarchy, 2.0))
+
+
+@pytest.mark.parametrize(('looked_on', 'taken'), [(0, 0), (1, 0), (2, 2), (3, 2)])
+def test_a_better_change_soon_after_one_that_helps_is_taken(looked_on, taken):
+    tracks = SkeletonTracks.from_tree(arm_tree(), arm_motion(arm_tree()))
+    changes = [one.hierarchy for one in nearest(tracks, other_places(tracks))]
+    # The one between them has a joint less.
+    assert [len(one.parents) for one in changes[:3]] == [3, 2, 3]
+    losses = {tracks.hierarchy: 1.0, changes[0]: 0.99, changes[2]: 0.9}
+    config = SkeletonSearchConfig(looked_on=looked_on, rounds=1)
+    found = SkeletonSearch(ToldTrials(losses), config, lambda: True).run(tracks)
+    assert found.hierarchy == changes[taken]
+
+
+def test_a_link_that_hangs_on_its_next_one_is_put_between():
+    tree = with_the_second_link_on_the_third()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(arm_tree()))
+    right = in_between(tracks)[0].hierarchy
+    trials = ToldTrials({tracks.hierarchy: 1.0, right: 1.0})
+    config = SkeletonSearchConfig(places=0, rounds=1)
+    found = SkeletonSearch(trials, config, lambda: True).run(tracks)
+    assert found.hierarchy == right
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
 
 
 def test_joints_in_a_row_without_parts_between_are_told_apart():
@@ -136,6 +175,21 @@ def test_two_joints_that_are_one_become_one(pixels):
     found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_processes_find_what_one_finds(pixels):
+    tree = with_a_joint_too_many()
+    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    config = SkeletonSearchConfig(
+        tolerance=0.02, frozen_steps=20, changed_steps=20, last_steps=20, rounds=1
+    )
+    found = []
+    for processes in (1, 2):
+        with Trials(pixels, FEW, processes) as trials:
+            found.append(SkeletonSearch(trials, config, lambda: True).run(tracks))
+    alone, shared = found
+    assert alone.hierarchy == shared.hierarchy
+    assert probe(alone, pixels, FEW) == pytest.approx(probe(shared, pixels, FEW), rel=1e-3)
 
 
 def test_a_search_without_time_changes_nothing(pixels):
