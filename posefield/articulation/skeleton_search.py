@@ -19,11 +19,11 @@ from posefield.articulation.skeleton_changes import (
     in_between,
     more_joints,
     nearest,
-    nearest_joints,
     one_for_two,
     other_lines,
     other_places,
 )
+from posefield.articulation.skeleton_refitting import likely_unmissed
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Outcome, Trial, Trials
 
@@ -42,7 +42,7 @@ class SkeletonSearchConfig:
         gain: a joint goes to another parent or line when the loss is then lower by this share.
         rounds: of removing and changing.
         frozen_steps: that all have to adapt to a frozen joint.
-        least_likely: joints that are frozen for a trial, from those on that move least.
+        least_likely: joints that are frozen for a trial, see `likely_unmissed`.
         places: other parents that are tried, from those on that fit the motion as it was.
         turns: other lines, and more joints, that are tried of each kind of change, from those on
             that explain the images best with the angles found by trying all.
@@ -140,13 +140,15 @@ class SkeletonSearch:
         All that are hardly missed alone go at once if they are not missed together either, else
         the one goes that is missed least.
         """
-        likely = nearest_joints(tracks)[: self._config.least_likely]
+        likely = likely_unmissed(tracks)[: self._config.least_likely]
         # One that was missed much is hardly missed little now that others are right.
         joints = [joint for joint in likely if carried(tracks, joint) not in self._missed]
         if not joints:
             return None
-        frozen = [copy.deepcopy(tracks), *(tracks.without(joint) for joint in joints)]
-        outcomes = list(self._tried(Trial(one, self._config.frozen_steps) for one in frozen))
+        steps = self._config.frozen_steps
+        trials = [Trial(copy.deepcopy(tracks), steps)]
+        trials += [Trial(tracks.without(joint), steps, before=tracks) for joint in joints]
+        outcomes = list(self._tried(iter(trials)))
         if not outcomes:
             return None
         base, tolerance = outcomes[0].loss, self._config.tolerance
@@ -163,7 +165,7 @@ class SkeletonSearch:
             fewer = tracks
             for joint in going:
                 fewer = fewer.without(joint)
-            together = self._trials.one(Trial(fewer, self._config.frozen_steps))
+            together = self._trials.one(Trial(fewer, steps, before=tracks))
             if together.loss <= most:
                 return together.tracks
         return found[0][2] if found else None

@@ -64,41 +64,25 @@ class SkeletonTracks(nn.Module):
     @classmethod
     def from_tree(cls, tree: Tree, motion: PartMotion) -> 'SkeletonTracks':
         """Return the ellipsoids of `motion` on the joints of a tree that was found in it."""
-        rest_L = np.median(tree.positions_FL, axis=0)
-        resting = _at_rest(tree, rest_L)
-        T_part = resting[tree.link_of_part] @ tree.T_link_part_P44
-        hierarchy = Hierarchy(
-            tuple(parent - 1 for parent in tree.parents[1:]),
-            tuple(bool(value) for value in tree.prismatic_L[1:]),
-            tuple(int(link) - 1 for link in tree.link_of_part),
-        )
-        axes = np.einsum('lij,lj->li', resting[1:, :3, :3], tree.axes_L3[1:])
-        root = tree.T_scene_root_F44 if tree.root_moves else tree.T_scene_root_F44[:0]
-        turned = root[:, :3, :3] @ resting[0, :3, :3].T
         values = {
-            'axes_J3': axes,
-            'points_J3': resting[1:, :3, 3],
-            'positions_FJ': tree.positions_FL[:, 1:] - rest_L[1:],
-            'root_quaternions_F4': _quaternions(turned).reshape(-1, 4),
-            'root_centres_F3': root[:, :3, 3],
-            'root_rest_3': resting[0, :3, 3],
-            'rest_quaternions_P4': _quaternions(T_part[:, :3, :3]),
-            'rest_centres_P3': T_part[:, :3, 3],
+            **_places(tree),
             'log_radii_P3': np.log(motion.radii_P3),
             'first_log_radii_P3': np.log(motion.radii_P3),
             'means_P3': motion.colours_P3,
             'textures_P33': np.zeros((motion.parts, 3, 3)),
             'light_3': np.zeros(3),
         }
-        return cls(
-            hierarchy,
-            {name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()},
-        )
+        return cls(_hierarchy(tree), {name: _tensor(value) for name, value in values.items()})
 
     def painted_as(self, others: 'SkeletonTracks') -> 'SkeletonTracks':
         """Return the tracks with the shapes, colours and light of others of the same parts."""
         theirs = others.values()
         return SkeletonTracks(self.hierarchy, {**self.values(), **{n: theirs[n] for n in _PAINT}})
+
+    def placed_as(self, tree: Tree) -> 'SkeletonTracks':
+        """Return the tracks with the joints, positions and places of parts of a tree."""
+        places = {name: _tensor(value).to(self.axes_J3) for name, value in _places(tree).items()}
+        return SkeletonTracks(_hierarchy(tree), {**self.values(), **places})
 
     @property
     def joints(self) -> int:
@@ -323,6 +307,37 @@ class SkeletonTracks(nn.Module):
             link_of_part,
             T_link_part,
         )
+
+
+def _hierarchy(tree: Tree) -> Hierarchy:
+    return Hierarchy(
+        tuple(parent - 1 for parent in tree.parents[1:]),
+        tuple(bool(value) for value in tree.prismatic_L[1:]),
+        tuple(int(link) - 1 for link in tree.link_of_part),
+    )
+
+
+def _places(tree: Tree) -> dict[str, np.ndarray]:
+    """Return the numbers of tracks that a tree says: where all is at rest, and how it moves."""
+    rest_L = np.median(tree.positions_FL, axis=0)
+    resting = _at_rest(tree, rest_L)
+    T_part = resting[tree.link_of_part] @ tree.T_link_part_P44
+    root = tree.T_scene_root_F44 if tree.root_moves else tree.T_scene_root_F44[:0]
+    turned = root[:, :3, :3] @ resting[0, :3, :3].T
+    return {
+        'axes_J3': np.einsum('lij,lj->li', resting[1:, :3, :3], tree.axes_L3[1:]),
+        'points_J3': resting[1:, :3, 3],
+        'positions_FJ': tree.positions_FL[:, 1:] - rest_L[1:],
+        'root_quaternions_F4': _quaternions(turned).reshape(-1, 4),
+        'root_centres_F3': root[:, :3, 3],
+        'root_rest_3': resting[0, :3, 3],
+        'rest_quaternions_P4': _quaternions(T_part[:, :3, :3]),
+        'rest_centres_P3': T_part[:, :3, 3],
+    }
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)
 
 
 def _with_joints(values: dict[str, torch.Tensor], joints: list[int]) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ import torch
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.joint_scanning import scanned
 from posefield.articulation.part_fitting_stage import make_adam
+from posefield.articulation.skeleton_refitting import refitted
 from posefield.articulation.skeleton_stage import (
     SkeletonLossConfig,
     loss_of,
@@ -47,6 +48,7 @@ class Trial:
         steps: that all have to adapt.
         first_steps, hopeless: it is given up when the loss after so many of the steps is higher.
         scanned: a joint whose angles are found first by trying all; None for none.
+        before: tracks that those come nearer to first (`refitted`); None for none.
     """
 
     tracks: SkeletonTracks
@@ -54,6 +56,7 @@ class Trial:
     first_steps: int = 0
     hopeless: float = math.inf
     scanned: int | None = None
+    before: SkeletonTracks | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ def run_trial(trial: Trial, pixels: FittingPixels, loss: SkeletonLossConfig) -> 
     tracks, left = trial.tracks, trial.steps
     if trial.scanned is not None:
         tracks = scanned(tracks, trial.scanned, pixels, loss)
+    if trial.before is not None:
+        tracks = refitted(tracks, trial.before)
     if trial.first_steps:
         adapt(tracks, pixels, loss, trial.first_steps)
         left -= trial.first_steps

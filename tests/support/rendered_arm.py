@@ -151,6 +151,23 @@ def with_the_second_link_in_two() -> Tree:
     )
 
 
+def with_a_turn_shared() -> Tree:
+    """The arm with two joints, with nothing between them, that share the second's turns."""
+    tree = arm_tree()
+    rows = [0, 1, 2, 2, 3]
+    T_parent_joint = tree.T_parent_joint_L44[rows]
+    T_parent_joint[3] = np.eye(4)
+    return replace(
+        tree,
+        parents=(-1, 0, 1, 2, 3),
+        prismatic_L=np.zeros(5, dtype=bool),
+        T_parent_joint_L44=T_parent_joint,
+        axes_L3=tree.axes_L3[rows],
+        positions_FL=tree.positions_FL[:, rows] * [1.0, 1.0, 0.3, 0.7, 1.0],
+        link_of_part=np.array([0, 1, 3, 3, 4]),
+    )
+
+
 def with_a_turn_undone() -> Tree:
     """The arm with one part of the second link standing on the first, as two joints say it."""
     tree = arm_tree()

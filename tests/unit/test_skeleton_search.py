@@ -23,6 +23,7 @@ from support.rendered_arm import (
     arm_tree,
     axis_errors_deg,
     with_a_joint_too_many,
+    with_a_turn_shared,
     with_a_turn_undone,
     with_the_second_link_in_two,
     with_the_second_link_on_the_third,
@@ -43,6 +44,14 @@ def test_a_joint_that_explains_nothing_goes_and_the_others_stay(pixels):
         tolerance=0.02, frozen_steps=20, changed_steps=20, last_steps=20, rounds=1
     )
     found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).run(tracks)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
+
+
+def test_one_of_two_joints_that_share_a_turn_goes(pixels):
+    tracks = SkeletonTracks.from_tree(with_a_turn_shared(), arm_motion(arm_tree()))
+    config = SkeletonSearchConfig(tolerance=0.02, frozen_steps=5)
+    found = SkeletonSearch(Trials(pixels, FEW, 1), config, lambda: True).pruned(tracks)
     assert found.hierarchy.parents == (ROOT, 0, 1)
     assert found.hierarchy.joint_of_part == (ROOT, 0, 1, 1, 2)
 

@@ -11,7 +11,7 @@ from posefield.articulation.skeleton_stage import SkeletonLossConfig, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trial, Trials
 from posefield.errors import LearningError, LearningInterrupted
-from support.rendered_arm import arm_motion, arm_pictures, arm_tree
+from support.rendered_arm import arm_motion, arm_pictures, arm_tree, with_a_turn_shared
 
 FEW = SkeletonLossConfig(counts=(8, 8, 12, 4), images=10)
 
@@ -53,6 +53,15 @@ def test_a_trial_adapts_and_tells_its_loss(pixels):
         outcome = trials.one(Trial(turned, 40))
     assert outcome.loss < 0.8 * before
     assert outcome.loss == probe(outcome.tracks, pixels, FEW)
+
+
+def test_a_trial_may_begin_with_where_parts_were(pixels):
+    tracks = SkeletonTracks.from_tree(with_a_turn_shared(), arm_motion(arm_tree()))
+    trials = Trials(pixels, FEW, 1)
+    frozen = trials.one(Trial(tracks.without(1), 0))
+    taken_over = trials.one(Trial(tracks.without(1), 0, before=tracks))
+    assert taken_over.loss == pytest.approx(probe(tracks, pixels, FEW), rel=0.01)
+    assert frozen.loss > 1.3 * taken_over.loss
 
 
 def test_steps_whose_gradients_are_not_finite_are_left_out(pixels, monkeypatch):

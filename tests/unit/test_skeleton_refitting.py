@@ -1,0 +1,76 @@
+"""Other joints are fitted to where parts were."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from posefield.articulation.hierarchy import ROOT
+from posefield.articulation.skeleton_changes import distance, nearest_joints
+from posefield.articulation.skeleton_refitting import likely_unmissed, refitted
+from posefield.articulation.skeleton_tracks import SkeletonTracks
+from posefield.articulation.tree_fitting import Tree
+from support.rendered_arm import (
+    FRAMES,
+    arm_motion,
+    arm_tree,
+    assert_same_poses,
+    axis_errors_deg,
+    part_poses,
+    with_a_turn_shared,
+    with_axes_turned,
+)
+
+
+def tracks_of(tree: Tree) -> SkeletonTracks:
+    return SkeletonTracks.from_tree(tree, arm_motion(arm_tree()))
+
+
+@pytest.mark.parametrize('joint', [1, 2])
+def test_the_joints_that_are_left_take_over_what_a_frozen_one_did(joint):
+    before = tracks_of(with_a_turn_shared())
+    frozen = before.without(joint)
+    assert distance(before, frozen) > 0.03
+    found = refitted(frozen, before)
+    assert found.hierarchy.parents == (ROOT, 0, 1)
+    assert_same_poses(found, part_poses(arm_tree()))
+
+
+def test_what_no_other_joint_can_take_over_is_left_as_it_is():
+    before = tracks_of(arm_tree())
+    frozen = before.without(2)
+    assert refitted(frozen, before) is frozen
+
+
+def test_of_two_joints_that_share_a_turn_either_is_likely_unmissed():
+    tree = with_a_turn_shared()
+    # Large turns that undo each other in part: frozen alone, either moves parts far away.
+    tree.positions_FL[:, 2] *= 10.0
+    tree.positions_FL[:, 3] -= 0.9 * tree.positions_FL[:, 2]
+    tracks = tracks_of(tree)
+    assert set(nearest_joints(tracks)[-2:]) == {1, 2}
+    assert {1, 2} & set(likely_unmissed(tracks)[:2])
+    assert sorted(likely_unmissed(tracks)) == [0, 1, 2, 3]
+
+
+def test_joints_find_their_lines_again():
+    before = tracks_of(arm_tree())
+    turned = with_axes_turned(arm_tree(), np.radians(10.0), np.random.default_rng(3))
+    found = refitted(tracks_of(turned), before)
+    assert axis_errors_deg(found.tree()).max() < 1.0
+    assert distance(before, found) < 0.01
+
+
+def test_a_root_that_moves_and_all_colours_stay_as_they_were():
+    moving = np.tile(np.eye(4), (FRAMES, 1, 1))
+    moving[:, :3, 3] = np.linspace(0.0, 1.0, FRAMES)[:, None]
+    tree = replace(with_a_turn_shared(), T_scene_root_F44=moving, root_moves=True)
+    before = tracks_of(tree)
+    with torch.no_grad():
+        before.textures_P33 += 0.1
+        before.log_radii_P3 += 0.2
+    found = refitted(before.without(1), before)
+    assert_same_poses(found, part_poses(tree))
+    for name in ('textures_P33', 'log_radii_P3', 'first_log_radii_P3', 'means_P3', 'light_3'):
+        torch.testing.assert_close(getattr(found, name), getattr(before, name))
