@@ -162,12 +162,6 @@ def _alone_on(hierarchy: Hierarchy, parent: int) -> bool:
     return parent not in hierarchy.joint_of_part and hierarchy.parents.count(parent) == 1
 
 
-def nearest_joints(tracks: SkeletonTracks) -> list[int]:
-    """Return the joints, those first without which the parts hardly move elsewhere."""
-    frozen = [distance(tracks, tracks.without(joint)) for joint in range(tracks.joints)]
-    return sorted(range(tracks.joints), key=frozen.__getitem__)
-
-
 def nearest(tracks: SkeletonTracks, changed: list[SkeletonTracks]) -> list[SkeletonTracks]:
     """Return changed tracks, those that hardly move the parts elsewhere first."""
     return sorted(changed, key=lambda one: distance(tracks, one))

@@ -7,7 +7,7 @@ joints that share a turn neither can be frozen without it.
 import numpy as np
 
 from posefield.articulation.rigid_bodies import rotation_lengths
-from posefield.articulation.skeleton_changes import distance, nearest_joints
+from posefield.articulation.skeleton_changes import distance
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.tree_fitting import TreeFit, fit_tree, freezing_costs
 
@@ -15,6 +15,8 @@ from posefield.articulation.tree_fitting import TreeFit, fit_tree, freezing_cost
 ITERATIONS = 8
 # A fit that brings parts no nearer than this share of their distance is left to the images.
 NEARER = 0.5
+# A joint of which others cannot take over so much, see `freezing`, needs no fit.
+MOST_LEFT = 0.1
 # Parts on joints move without any; one coordinate, scene units.
 NOISE = 1e-3
 
@@ -31,17 +33,23 @@ def refitted(tracks: SkeletonTracks, before: SkeletonTracks) -> SkeletonTracks:
     return found if nearer else tracks
 
 
-def likely_unmissed(tracks: SkeletonTracks) -> list[int]:
-    """Return the joints, those that are least missed first, as far as motion tells.
+def freezing(tracks: SkeletonTracks) -> tuple[list[int], np.ndarray]:
+    """Return which joints may be frozen first, and what others cannot take over from each (J,).
 
-    By turns the one without which parts hardly move elsewhere, and the one without which they
-    hardly do once all other joints have adapted (to first order).
+    The joints come by turns from those without which parts hardly move, and from those without
+    which they hardly do once all others have adapted.  The latter is known to first order, as a
+    share of the squared distances when nothing adapts.
     """
+    at_once_J = [distance(tracks, tracks.without(joint)) for joint in range(tracks.joints)]
     poses_FP44, lengths_P3 = _seen(tracks)
     fit = TreeFit(tracks.tree(), np.zeros(poses_FP44.shape[:2]), 0.0)
-    costs_J = freezing_costs(fit, poses_FP44, lengths_P3, NOISE)[1:]
-    both = zip(nearest_joints(tracks), np.argsort(costs_J, kind='stable').tolist(), strict=True)
-    return list(dict.fromkeys(joint for pair in both for joint in pair))
+    adapted_J, alone_J = (
+        freezing_costs(fit, poses_FP44, lengths_P3, NOISE, adapting=adapting)[1:]
+        for adapting in (True, False)
+    )
+    orders = [np.argsort(column, kind='stable').tolist() for column in (at_once_J, adapted_J)]
+    by_turns = [joint for pair in zip(*orders, strict=True) for joint in pair]
+    return list(dict.fromkeys(by_turns)), adapted_J / np.maximum(alone_J, 1e-12)
 
 
 def _seen(tracks: SkeletonTracks) -> tuple[np.ndarray, np.ndarray]:

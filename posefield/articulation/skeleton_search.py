@@ -23,7 +23,7 @@ from posefield.articulation.skeleton_changes import (
     other_lines,
     other_places,
 )
-from posefield.articulation.skeleton_refitting import likely_unmissed
+from posefield.articulation.skeleton_refitting import MOST_LEFT, freezing
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Outcome, Trial, Trials
 
@@ -42,7 +42,7 @@ class SkeletonSearchConfig:
         gain: a joint goes to another parent or line when the loss is then lower by this share.
         rounds: of removing and changing.
         frozen_steps: that all have to adapt to a frozen joint.
-        least_likely: joints that are frozen for a trial, see `likely_unmissed`.
+        least_likely: joints that are frozen for a trial, from those on that move parts least.
         places: other parents that are tried, from those on that fit the motion as it was.
         turns: other lines, and more joints, that are tried of each kind of change, from those on
             that explain the images best with the angles found by trying all.
@@ -140,14 +140,19 @@ class SkeletonSearch:
         All that are hardly missed alone go at once if they are not missed together either, else
         the one goes that is missed least.
         """
-        likely = likely_unmissed(tracks)[: self._config.least_likely]
+        order, left_J = freezing(tracks)
+        likely = order[: self._config.least_likely]
         # One that was missed much is hardly missed little now that others are right.
         joints = [joint for joint in likely if carried(tracks, joint) not in self._missed]
         if not joints:
             return None
         steps = self._config.frozen_steps
         trials = [Trial(copy.deepcopy(tracks), steps)]
-        trials += [Trial(tracks.without(joint), steps, before=tracks) for joint in joints]
+        shared = [tracks if left_J[joint] < MOST_LEFT else None for joint in joints]
+        trials += [
+            Trial(tracks.without(joint), steps, before=before)
+            for joint, before in zip(joints, shared, strict=True)
+        ]
         outcomes = list(self._tried(iter(trials)))
         if not outcomes:
             return None

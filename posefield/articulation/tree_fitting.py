@@ -156,11 +156,14 @@ def freezing_costs(
     T_scene_part_FP44: np.ndarray,
     lengths_P3: np.ndarray,
     least_noise: float = 0.0,
+    *,
+    adapting: bool = True,
 ) -> np.ndarray:
-    """Return what freezing each joint (L,) would cost, all else adapting, to first order.
+    """Return what freezing each joint (L,) would cost, to first order.
 
-    Per frame, in units of the noise of the parts that would be moved, `least_noise` at least;
-    chance gives about 1.  Infinite for the root.
+    All else adapts, or, unless `adapting`, nothing does.  Per frame, in units of the noise of the
+    parts that would be moved, `least_noise` at least; chance gives about 1.  Infinite for the
+    root.
     """
     metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
     errors = _errors(fit.tree, T_scene_part_FP44, metric)
@@ -168,7 +171,11 @@ def freezing_costs(
     weights = 1.0 / (scales + errors**2 / OUTLIER**2)
     equations = _normal_equations(fit.tree, T_scene_part_FP44, metric, errors, weights)
     costs = np.full(len(fit.tree.parents), np.inf)
-    costs[1:] = equations.freezing_costs(fit.tree.positions_FL[:, 1:])
+    positions_FJ = fit.tree.positions_FL[:, 1:]
+    if adapting:
+        costs[1:] = equations.freezing_costs(positions_FJ)
+    else:
+        costs[1:] = equations.lone_freezing_costs(positions_FJ)
     return costs
 
 
@@ -254,6 +261,13 @@ class _Step:
             products = right.T @ solved
             costs.append(products[0, 0] - products[0, 1] ** 2 / products[1, 1])
         return np.array(costs) / frames
+
+    def lone_freezing_costs(self, positions_FJ: np.ndarray) -> np.ndarray:
+        """Return the same (J,) if no other unknown adapted, where it is at least as much."""
+        joints = positions_FJ.shape[1]
+        weights_FJ = np.diagonal(self.frame_Fdd, axis1=1, axis2=2)[:, :joints]
+        middle_J = (weights_FJ * positions_FJ).sum(axis=0) / weights_FJ.sum(axis=0)
+        return (weights_FJ * (positions_FJ - middle_J) ** 2).mean(axis=0)
 
 
 def _moved_tree(tree: Tree, of_frames_Fd: np.ndarray, shared_s: np.ndarray) -> Tree:
