@@ -246,8 +246,7 @@ def _cost(pixels: FittingPixels, config: SkeletonFittingConfig, tracks: Skeleton
 
 def moving_as(tracks: SkeletonTracks, motion: PartMotion) -> PartMotion:
     """Return the parts of a motion with the shapes and the poses of tracks."""
-    tree = tracks.tree()
-    poses = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
+    poses = tracks.tree().part_poses()
     with torch.no_grad():
         radii = tracks.radii_P3.double().cpu().numpy()
         colours = tracks.means_P3.clamp(0.0, 1.0).double().cpu().numpy()

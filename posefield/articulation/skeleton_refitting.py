@@ -9,7 +9,7 @@ import numpy as np
 from posefield.articulation.rigid_bodies import rotation_lengths
 from posefield.articulation.skeleton_changes import distance
 from posefield.articulation.skeleton_tracks import SkeletonTracks
-from posefield.articulation.tree_fitting import TreeFit, fit_tree, freezing_costs
+from posefield.articulation.tree_fitting import fit_tree, freezing_costs
 
 # Of a fit that images go on with.
 ITERATIONS = 8
@@ -26,9 +26,8 @@ def refitted(tracks: SkeletonTracks, before: SkeletonTracks) -> SkeletonTracks:
 
     They are as they were where that brings them little.
     """
-    poses_FP44, lengths_P3 = _seen(before)
-    tree = fit_tree(tracks.tree(), poses_FP44, lengths_P3, ITERATIONS).tree
-    found = tracks.placed_as(tree)
+    was = before.tree().part_poses()
+    found = tracks.placed_as(fit_tree(tracks.tree(), was, _lengths(before), ITERATIONS).tree)
     nearer = distance(before, found) < NEARER * distance(before, tracks)
     return found if nearer else tracks
 
@@ -41,19 +40,14 @@ def freezing(tracks: SkeletonTracks) -> tuple[list[int], np.ndarray]:
     share of the squared distances when nothing adapts.
     """
     at_once_J = [distance(tracks, tracks.without(joint)) for joint in range(tracks.joints)]
-    poses_FP44, lengths_P3 = _seen(tracks)
-    fit = TreeFit(tracks.tree(), np.zeros(poses_FP44.shape[:2]), 0.0)
-    adapted_J, alone_J = (
-        freezing_costs(fit, poses_FP44, lengths_P3, NOISE, adapting=adapting)[1:]
-        for adapting in (True, False)
-    )
+    tree = tracks.tree()
+    costs = freezing_costs(tree, tree.part_poses(), _lengths(tracks), NOISE)
+    adapted_J, alone_J = (costs_L[1:] for costs_L in costs)
     orders = [np.argsort(column, kind='stable').tolist() for column in (at_once_J, adapted_J)]
     by_turns = [joint for pair in zip(*orders, strict=True) for joint in pair]
     return list(dict.fromkeys(by_turns)), adapted_J / np.maximum(alone_J, 1e-12)
 
 
-def _seen(tracks: SkeletonTracks) -> tuple[np.ndarray, np.ndarray]:
-    """Return the poses of the parts, and what a radian of each counts."""
-    tree = tracks.tree()
-    poses_FP44 = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
-    return poses_FP44, rotation_lengths(tracks.radii_P3.detach().double().cpu().numpy())
+def _lengths(tracks: SkeletonTracks) -> np.ndarray:
+    """Return what a radian of each part counts (P, 3)."""
+    return rotation_lengths(tracks.radii_P3.detach().double().cpu().numpy())

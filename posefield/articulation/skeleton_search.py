@@ -148,11 +148,9 @@ class SkeletonSearch:
             return None
         steps = self._config.frozen_steps
         trials = [Trial(copy.deepcopy(tracks), steps)]
-        shared = [tracks if left_J[joint] < MOST_LEFT else None for joint in joints]
-        trials += [
-            Trial(tracks.without(joint), steps, before=before)
-            for joint, before in zip(joints, shared, strict=True)
-        ]
+        for joint in joints:
+            before = tracks if left_J[joint] < MOST_LEFT else None
+            trials.append(Trial(tracks.without(joint), steps, before=before))
         outcomes = list(self._tried(iter(trials)))
         if not outcomes:
             return None

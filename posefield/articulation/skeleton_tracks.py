@@ -72,7 +72,12 @@ class SkeletonTracks(nn.Module):
             'textures_P33': np.zeros((motion.parts, 3, 3)),
             'light_3': np.zeros(3),
         }
-        return cls(_hierarchy(tree), {name: _tensor(value) for name, value in values.items()})
+        hierarchy = Hierarchy(
+            tuple(parent - 1 for parent in tree.parents[1:]),
+            tuple(bool(value) for value in tree.prismatic_L[1:]),
+            tuple(int(link) - 1 for link in tree.link_of_part),
+        )
+        return cls(hierarchy, {name: _tensor(value) for name, value in values.items()})
 
     def painted_as(self, others: 'SkeletonTracks') -> 'SkeletonTracks':
         """Return the tracks with the shapes, colours and light of others of the same parts."""
@@ -80,9 +85,9 @@ class SkeletonTracks(nn.Module):
         return SkeletonTracks(self.hierarchy, {**self.values(), **{n: theirs[n] for n in _PAINT}})
 
     def placed_as(self, tree: Tree) -> 'SkeletonTracks':
-        """Return the tracks with the joints, positions and places of parts of a tree."""
+        """Return the tracks with the places and positions of a tree of the same hierarchy."""
         places = {name: _tensor(value).to(self.axes_J3) for name, value in _places(tree).items()}
-        return SkeletonTracks(_hierarchy(tree), {**self.values(), **places})
+        return SkeletonTracks(self.hierarchy, {**self.values(), **places})
 
     @property
     def joints(self) -> int:
@@ -307,14 +312,6 @@ class SkeletonTracks(nn.Module):
             link_of_part,
             T_link_part,
         )
-
-
-def _hierarchy(tree: Tree) -> Hierarchy:
-    return Hierarchy(
-        tuple(parent - 1 for parent in tree.parents[1:]),
-        tuple(bool(value) for value in tree.prismatic_L[1:]),
-        tuple(int(link) - 1 for link in tree.link_of_part),
-    )
 
 
 def _places(tree: Tree) -> dict[str, np.ndarray]:

@@ -157,9 +157,8 @@ def structure_of(proposed: ProposedTree, motion: PartMotion) -> Structure:
     seen = motion.T_scene_part_FP44, lengths_P3
     fit = fit_tree(proposed.tree, *seen, POLISHING_ITERATIONS)
     built = build_skeleton(fit.tree, fit.squares_FP)
-    joints = report_joints(
-        built, fit.tree, freezing_costs(fit, *seen), bodies_of_parts(motion), motion.radii_P3
-    )
+    evidence_L, _ = freezing_costs(fit.tree, *seen)
+    joints = report_joints(built, fit.tree, evidence_L, bodies_of_parts(motion), motion.radii_P3)
     return Structure(
         built.skeleton,
         built.T_link_part_P44,

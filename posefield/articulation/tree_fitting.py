@@ -70,6 +70,10 @@ class Tree:
             )
         return T, before
 
+    def part_poses(self) -> np.ndarray:
+        """Return T_scene_part (F, P, 4, 4)."""
+        return self.poses()[0][:, self.link_of_part] @ self.T_link_part_P44
+
 
 @dataclass(frozen=True)
 class TreeFit:
@@ -152,37 +156,29 @@ def fit_positions(
 
 
 def freezing_costs(
-    fit: TreeFit,
+    tree: Tree,
     T_scene_part_FP44: np.ndarray,
     lengths_P3: np.ndarray,
     least_noise: float = 0.0,
-    *,
-    adapting: bool = True,
-) -> np.ndarray:
-    """Return what freezing each joint (L,) would cost, to first order.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what freezing each joint (L,) would cost, all else adapting, and if nothing did.
 
-    All else adapts, or, unless `adapting`, nothing does.  Per frame, in units of the noise of the
-    parts that would be moved, `least_noise` at least; chance gives about 1.  Infinite for the
-    root.
+    To first order, per frame, in units of the noise of the parts that would be moved,
+    `least_noise` at least; chance gives about 1 where all else adapts.  Infinite for the root.
     """
     metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
-    errors = _errors(fit.tree, T_scene_part_FP44, metric)
+    errors = _errors(tree, T_scene_part_FP44, metric)
     scales = _scales(errors) + least_noise**2
     weights = 1.0 / (scales + errors**2 / OUTLIER**2)
-    equations = _normal_equations(fit.tree, T_scene_part_FP44, metric, errors, weights)
-    costs = np.full(len(fit.tree.parents), np.inf)
-    positions_FJ = fit.tree.positions_FL[:, 1:]
-    if adapting:
-        costs[1:] = equations.freezing_costs(positions_FJ)
-    else:
-        costs[1:] = equations.lone_freezing_costs(positions_FJ)
-    return costs
+    equations = _normal_equations(tree, T_scene_part_FP44, metric, errors, weights)
+    costs_2L = np.full((2, len(tree.parents)), np.inf)
+    costs_2L[:, 1:] = equations.freezing_costs(tree.positions_FL[:, 1:])
+    return costs_2L[0], costs_2L[1]
 
 
 def _errors(tree: Tree, T_scene_part: np.ndarray, metric_P6: np.ndarray) -> np.ndarray:
     """Return observed against predicted poses (F, P, 6), as lengths in the parts' frames."""
-    predicted = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
-    return offsets(invert(predicted) @ T_scene_part) * metric_P6
+    return offsets(invert(tree.part_poses()) @ T_scene_part) * metric_P6
 
 
 def _scales(errors: np.ndarray) -> np.ndarray:
@@ -239,11 +235,11 @@ class _Step:
         step = np.linalg.solve(damped, self.frame_pull_Fd[..., None])[..., 0]
         return _moved_tree(tree, step, np.zeros(s))
 
-    def freezing_costs(self, positions_FJ: np.ndarray) -> np.ndarray:
-        """Return the rise (J,) of the cost per frame if one column's positions were constant.
+    def freezing_costs(self, positions_FJ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rises (J,) of the cost per frame if one column's positions were constant.
 
         q^T C^-1 q over the frames with C the covariance of the positions that is left when all
-        other unknowns adapt, and the constant is chosen best.
+        other unknowns adapt, and the constant is chosen best; and the same where none adapts.
         """
         frames, d, s = self.between_Fds.shape
         regular = self.frame_Fdd + np.eye(d) * (LEAST_DAMPING * np.trace(self.frame_Fdd.mean(0)))
@@ -260,14 +256,10 @@ class _Step:
             solved = np.linalg.solve(covariance, right)
             products = right.T @ solved
             costs.append(products[0, 0] - products[0, 1] ** 2 / products[1, 1])
-        return np.array(costs) / frames
-
-    def lone_freezing_costs(self, positions_FJ: np.ndarray) -> np.ndarray:
-        """Return the same (J,) if no other unknown adapted, where it is at least as much."""
-        joints = positions_FJ.shape[1]
-        weights_FJ = np.diagonal(self.frame_Fdd, axis1=1, axis2=2)[:, :joints]
+        weights_FJ = np.diagonal(regular, axis1=1, axis2=2)[:, : positions_FJ.shape[1]]
         middle_J = (weights_FJ * positions_FJ).sum(axis=0) / weights_FJ.sum(axis=0)
-        return (weights_FJ * (positions_FJ - middle_J) ** 2).mean(axis=0)
+        alone_J = (weights_FJ * (positions_FJ - middle_J) ** 2).mean(axis=0)
+        return np.array(costs) / frames, alone_J
 
 
 def _moved_tree(tree: Tree, of_frames_Fd: np.ndarray, shared_s: np.ndarray) -> Tree:

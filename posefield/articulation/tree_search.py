@@ -80,7 +80,7 @@ def _pruned(observed: Observed, fit: TreeFit) -> TreeFit:
     """Return the tree without the joints whose freezing costs too little, one after the other."""
     seen = observed.T_scene_part_FP44, observed.lengths_P3
     while True:
-        costs = freezing_costs(fit, *seen, observed.least_noise)
+        costs, _ = freezing_costs(fit.tree, *seen, observed.least_noise)
         weakest = int(costs.argmin())
         if costs[weakest] >= LEAST_EVIDENCE:
             return fit_tree(fit.tree, *seen)

@@ -21,6 +21,8 @@ AXES = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 COLOURS = np.array(
     [[0.5, 0.5, 0.5], [0.9, 0.2, 0.2], [0.2, 0.8, 0.2], [0.2, 0.3, 0.9], [0.9, 0.8, 0.1]]
 )
+# Positions of a last joint that turns back.
+UNDOING = [1.0, 1.0, 1.0, 1.0, -1.0]
 
 
 def arm_tree() -> Tree:
@@ -53,7 +55,7 @@ def arm_tree() -> Tree:
 
 def arm_motion(tree: Tree) -> PartMotion:
     """The parts as a tree moves them."""
-    poses = tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
+    poses = tree.part_poses()
     radii = np.array([[0.2, 0.2, 0.1], [0.16, 0.08, 0.1], [0.12, 0.06, 0.08]])
     radii = np.concatenate([radii, [[0.1, 0.05, 0.07], [0.07, 0.05, 0.14]]])
     return PartMotion(radii, poses, COLOURS, (), tuple(range(FRAMES)))
@@ -91,10 +93,6 @@ def with_axes_turned(tree: Tree, angle: float, generator: np.random.Generator) -
     sides = np.cross(tree.axes_L3, generator.normal(size=tree.axes_L3.shape))
     sides /= np.linalg.norm(sides, axis=1, keepdims=True)
     return replace(tree, axes_L3=np.cos(angle) * tree.axes_L3 + np.sin(angle) * sides)
-
-
-def part_poses(tree: Tree) -> np.ndarray:
-    return tree.poses()[0][:, tree.link_of_part] @ tree.T_link_part_P44
 
 
 def assert_same_poses(tracks: SkeletonTracks, expected_FP44: np.ndarray) -> None:
@@ -136,74 +134,48 @@ def with_a_joint_too_many() -> Tree:
     )
 
 
-def with_the_second_link_in_two() -> Tree:
-    """The arm with the parts of the second link on two joints beside each other that are one."""
+def _jointed(rows, parents, link_of_part, *, in_place=None, factors=1.0) -> Tree:
+    """The arm with its joints in other rows, one of them in the frame of its parent.
+
+    Positions are multiplied by factors.
+    """
     tree = arm_tree()
-    rows = [0, 1, 2, 2, 3]
+    T_parent_joint = tree.T_parent_joint_L44[rows]
+    if in_place is not None:
+        T_parent_joint[in_place] = np.eye(4)
     return replace(
         tree,
-        parents=(-1, 0, 1, 1, 2),
-        prismatic_L=np.zeros(5, dtype=bool),
-        T_parent_joint_L44=tree.T_parent_joint_L44[rows],
+        parents=parents,
+        prismatic_L=np.zeros(len(rows), dtype=bool),
+        T_parent_joint_L44=T_parent_joint,
         axes_L3=tree.axes_L3[rows],
-        positions_FL=tree.positions_FL[:, rows],
-        link_of_part=np.array([0, 1, 2, 3, 4]),
+        positions_FL=tree.positions_FL[:, rows] * factors,
+        link_of_part=np.array(link_of_part),
     )
+
+
+def with_the_second_link_in_two() -> Tree:
+    """The arm with the parts of the second link on two joints beside each other that are one."""
+    return _jointed([0, 1, 2, 2, 3], (-1, 0, 1, 1, 2), [0, 1, 2, 3, 4])
 
 
 def with_a_turn_shared() -> Tree:
     """The arm with two joints, with nothing between them, that share the second's turns."""
-    tree = arm_tree()
-    rows = [0, 1, 2, 2, 3]
-    T_parent_joint = tree.T_parent_joint_L44[rows]
-    T_parent_joint[3] = np.eye(4)
-    return replace(
-        tree,
-        parents=(-1, 0, 1, 2, 3),
-        prismatic_L=np.zeros(5, dtype=bool),
-        T_parent_joint_L44=T_parent_joint,
-        axes_L3=tree.axes_L3[rows],
-        positions_FL=tree.positions_FL[:, rows] * [1.0, 1.0, 0.3, 0.7, 1.0],
-        link_of_part=np.array([0, 1, 3, 3, 4]),
-    )
+    shares = [1.0, 1.0, 0.3, 0.7, 1.0]
+    parents = (-1, 0, 1, 2, 3)
+    return _jointed([0, 1, 2, 2, 3], parents, [0, 1, 3, 3, 4], in_place=3, factors=shares)
 
 
 def with_a_turn_undone() -> Tree:
     """The arm with one part of the second link standing on the first, as two joints say it."""
-    tree = arm_tree()
-    rows = [0, 1, 2, 3, 2]
-    T_parent_joint = tree.T_parent_joint_L44[rows]
-    T_parent_joint[4] = np.eye(4)
-    positions = tree.positions_FL[:, rows]
-    positions[:, 4] *= -1.0
-    return replace(
-        tree,
-        parents=(-1, 0, 1, 2, 2),
-        prismatic_L=np.zeros(5, dtype=bool),
-        T_parent_joint_L44=T_parent_joint,
-        axes_L3=tree.axes_L3[rows],
-        positions_FL=positions,
-        link_of_part=np.array([0, 1, 2, 4, 3]),
-    )
+    parents = (-1, 0, 1, 2, 2)
+    return _jointed([0, 1, 2, 3, 2], parents, [0, 1, 2, 4, 3], in_place=4, factors=UNDOING)
 
 
 def with_the_second_link_on_the_third() -> Tree:
     """The arm with the parts of the second link on a joint of the third that turns back."""
-    tree = arm_tree()
-    rows = [0, 1, 2, 3, 3]
-    T_parent_joint = tree.T_parent_joint_L44[rows]
-    T_parent_joint[4] = np.eye(4)
-    positions = tree.positions_FL[:, rows]
-    positions[:, 4] *= -1.0
+    parents = (-1, 0, 1, 2, 3)
+    tree = _jointed([0, 1, 2, 3, 3], parents, [0, 1, 4, 4, 3], in_place=4, factors=UNDOING)
     T_link_part = tree.T_link_part_P44.copy()
     T_link_part[2:4, :3, 3] -= tree.T_parent_joint_L44[3, :3, 3]
-    return replace(
-        tree,
-        parents=(-1, 0, 1, 2, 3),
-        prismatic_L=np.zeros(5, dtype=bool),
-        T_parent_joint_L44=T_parent_joint,
-        axes_L3=tree.axes_L3[rows],
-        positions_FL=positions,
-        link_of_part=np.array([0, 1, 4, 4, 3]),
-        T_link_part_P44=T_link_part,
-    )
+    return replace(tree, T_link_part_P44=T_link_part)

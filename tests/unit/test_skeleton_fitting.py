@@ -32,7 +32,6 @@ from support.rendered_arm import (
     arm_pictures,
     arm_tree,
     axis_errors_deg,
-    part_poses,
     with_a_joint_too_many,
     with_axes_turned,
     with_the_second_link_in_two,
@@ -115,7 +114,7 @@ def test_the_fitted_motion_is_that_of_the_tree(pixels):
         prune_s=None,
     )
     tree = found.tree
-    np.testing.assert_allclose(motion.T_scene_part_FP44, part_poses(tree), atol=1e-9)
+    np.testing.assert_allclose(motion.T_scene_part_FP44, tree.part_poses(), atol=1e-9)
     assert motion.frames_F == tuple(range(FRAMES))
 
 

@@ -17,7 +17,6 @@ from support.rendered_arm import (
     arm_tree,
     assert_same_poses,
     axis_errors_deg,
-    part_poses,
     with_a_turn_shared,
     with_axes_turned,
 )
@@ -34,7 +33,7 @@ def test_the_joints_that_are_left_take_over_what_a_frozen_one_did(joint):
     assert distance(before, frozen) > 0.03
     found = refitted(frozen, before)
     assert found.hierarchy.parents == (ROOT, 0, 1)
-    assert_same_poses(found, part_poses(arm_tree()))
+    assert_same_poses(found, arm_tree().part_poses())
 
 
 def test_what_no_other_joint_can_take_over_is_left_as_it_is():
@@ -80,6 +79,6 @@ def test_a_root_that_moves_and_all_colours_stay_as_they_were():
         before.textures_P33 += 0.1
         before.log_radii_P3 += 0.2
     found = refitted(before.without(1), before)
-    assert_same_poses(found, part_poses(tree))
+    assert_same_poses(found, tree.part_poses())
     for name in ('textures_P33', 'log_radii_P3', 'first_log_radii_P3', 'means_P3', 'light_3'):
         torch.testing.assert_close(getattr(found, name), getattr(before, name))

@@ -20,7 +20,6 @@ from support.rendered_arm import (
     arm_motion,
     arm_tree,
     assert_same_poses,
-    part_poses,
     with_the_second_link_in_two,
 )
 
@@ -44,8 +43,8 @@ def test_tracks_move_parts_as_the_tree_they_were_made_of():
     tree = propose_tree(chain.motion).tree
     assert tree.prismatic_L.any() and not tree.root_moves
     tracks = SkeletonTracks.from_tree(tree, chain.motion)
-    assert_same_poses(tracks, part_poses(tree))
-    np.testing.assert_allclose(part_poses(tracks.tree()), part_poses(tree), atol=2e-5)
+    assert_same_poses(tracks, tree.part_poses())
+    np.testing.assert_allclose(tracks.tree().part_poses(), tree.part_poses(), atol=2e-5)
 
 
 def test_a_root_that_moves_carries_all():
@@ -57,8 +56,8 @@ def test_a_root_that_moves_carries_all():
     moving[:, 0, 3], moving[:, 2, 3] = angles, 0.3
     tree = replace(tree, T_scene_root_F44=moving, root_moves=True)
     tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
-    assert_same_poses(tracks, part_poses(tree))
-    np.testing.assert_allclose(part_poses(tracks.tree()), part_poses(tree), atol=2e-5)
+    assert_same_poses(tracks, tree.part_poses())
+    np.testing.assert_allclose(tracks.tree().part_poses(), tree.part_poses(), atol=2e-5)
 
 
 @pytest.mark.parametrize('joint', range(3))
@@ -83,7 +82,7 @@ def test_a_joint_hung_where_it_was_finds_its_line_again():
     assert again.hierarchy == tracks.hierarchy
     cosine = (again.unit_axes_J3[2] * tracks.unit_axes_J3[2]).sum().detach()
     assert abs(float(cosine)) > 0.9999
-    assert_same_poses(again, part_poses(tree))
+    assert_same_poses(again, tree.part_poses())
 
 
 def test_a_joint_that_goes_round_is_hung_without_a_jump():
@@ -93,7 +92,7 @@ def test_a_joint_that_goes_round_is_hung_without_a_jump():
     tree = replace(tree, positions_FL=turns)
     tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
     again = tracks.rehung(2, 1)
-    assert_same_poses(again, part_poses(tree))
+    assert_same_poses(again, tree.part_poses())
     steps = np.abs(np.diff(again.positions_FJ[:, 2].detach().numpy()))
     np.testing.assert_allclose(steps, np.abs(np.diff(turns[:, 3])), atol=1e-3)
 
@@ -153,4 +152,4 @@ def test_what_a_joint_carries_stays_in_place_at_rest_when_another_one_takes_it()
     assert taken.hierarchy == Hierarchy((ROOT, 0, 1), (False,) * 3, (ROOT, 0, 1, 1, 2))
     torch.testing.assert_close(taken.rest_centres_P3, tracks.rest_centres_P3)
     torch.testing.assert_close(taken.axes_J3, tracks.axes_J3[[0, 2, 3]])
-    assert_same_poses(taken, part_poses(arm_tree()))
+    assert_same_poses(taken, arm_tree().part_poses())
