@@ -6,6 +6,10 @@ it.  The distance to the outline in the image is u / |grad u| to first order, so
 sigmoid(u / (|grad u| softness)).  The form, its gradient and the depth of the front surface are
 linear in the coefficients of the ellipse: what is left for every pixel and part is a handful of
 products, whose derivatives are written out below, because they are where the time goes.
+
+Colours are blended from front to back without sorting.  Shares of a pixel are in proportion to
+coverage exp(-depth / blur), but near an outline depth counts for no more than the outline lets
+through: else what is much nearer would colour pixels far beside it.
 """
 
 from dataclasses import dataclass
@@ -18,6 +22,9 @@ LEAST_GRADIENT = 1e-4
 LEAST_CHORD = 1e-4
 # Parts behind a camera are drawn as if they were this far in front of it, scene units.
 LEAST_DEPTH = 0.05
+# A part counts as this many widths of the depth blur farther away for every width of its outline
+# that it is beside a pixel, when it is asked what is hit first there.
+BESIDE = 1000.0
 
 # Where the coefficients of x^2, xy, y^2, x, y and 1 are in a symmetric matrix, and how often.
 _UPPER, _TIMES = [0, 1, 4, 2, 5, 8], [1.0, 2.0, 1.0, 2.0, 2.0, 1.0]
@@ -147,6 +154,11 @@ def render_ellipses(
     )
 
 
+def _first_hit(front: torch.Tensor, logits: torch.Tensor, near: float) -> torch.Tensor:
+    """Return which part (B, 1, N) is hit first: the nearest of those that cover a pixel."""
+    return torch.add(front, logits.clamp(max=0.0), alpha=-BESIDE / near).argmin(1, keepdim=True)
+
+
 class _Composite(torch.autograd.Function):
     """The pixels of `render_ellipses`; arguments are the fields of `Ellipses` in order."""
 
@@ -161,13 +173,20 @@ class _Composite(torch.autograd.Function):
         chords = u.clamp(min=LEAST_CHORD).sqrt_()
         front = torch.bmm(depths, linear).addcmul_(half_chords[..., None], chords, value=-1)
         soft = torch.nn.functional.softplus(logits)
-        shares = torch.softmax((logits - soft).sub_(front, alpha=near), dim=1)
+        first = _first_hit(front, logits, near)
+        # A part before the first one only comes to cover / (1 - cover); one beyond it, to what
+        # the first one leaves: as two layers that are blended.
+        behind = (front - front.gather(1, first)).mul_(near)
+        before, through = behind < -soft, soft.gather(1, first)
+        beyond = behind > through
+        behind = torch.minimum(torch.maximum(behind, -soft), through)
+        shares = torch.softmax((logits - soft).sub_(behind), dim=1)
         deep_shares = shares * front
         sloped = torch.bmm(slopes, deep_shares).unflatten(1, (3, 3))
         colour = torch.bmm(colours, shares) + (sloped * linear[:, None]).sum(dim=2)
         ctx.save_for_backward(
             u, dx, dy, per_length, logits, chords, front, soft, shares, deep_shares,
-            half_chords, colours, slopes, pixels,
+            half_chords, colours, slopes, pixels, first, before, beyond,
         )  # fmt: skip
         ctx.sharp, ctx.near = sharp, near
         ctx.mark_non_differentiable(shares)
@@ -177,7 +196,7 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, to_opaqueness, to_colour, _to_shares):
         (
             u, dx, dy, per_length, logits, chords, front, soft, shares, deep_shares,
-            half_chords, colours, slopes, pixels,
+            half_chords, colours, slopes, pixels, first, before, beyond,
         ) = ctx.saved_tensors  # fmt: skip
         linear = pixels[:, 3:]
         to_sloped = (to_colour[:, :, None] * linear[:, None]).flatten(1, 2)
@@ -185,10 +204,15 @@ class _Composite(torch.autograd.Function):
         to_scores = torch.bmm(colours.transpose(1, 2), to_colour).addcmul_(front, per_depth)
         to_scores.mul_(shares)
         to_scores.addcmul_(shares, to_scores.sum(dim=1, keepdim=True), value=-1)
-        to_front = (shares * per_depth).sub_(to_scores, alpha=ctx.near)
+        to_clear = before * to_scores
+        to_through = beyond * to_scores
+        to_behind = (to_scores - to_clear).sub_(to_through)
+        to_front = (shares * per_depth).sub_(to_behind, alpha=ctx.near)
+        to_front.scatter_add_(1, first, to_behind.sum(dim=1, keepdim=True).mul_(ctx.near))
+        to_clear.scatter_add_(1, first, to_through.sum(dim=1, keepdim=True).neg_())
         outside = torch.exp(-soft)
-        silhouette = to_opaqueness[:, None]
-        to_logits = (to_scores - silhouette).mul_(outside).add_(silhouette)
+        to_soft = to_clear.add_(to_opaqueness[:, None])
+        to_logits = (to_scores - to_soft).mul_(outside).add_(to_soft)
         turning = (per_length * per_length).mul_(logits).mul_(to_logits).neg_()
         to_gradients = torch.bmm(
             torch.cat([turning * dx, turning * dy], dim=1), linear.transpose(1, 2)

@@ -13,6 +13,8 @@ from posefield.articulation.tree_fitting import Tree
 
 # Frames in which a part is further off than this many times its usual misfit set no limits.
 OUTLIER = 3.0
+# A turning joint that moved less than this has not been seen to move; radians.
+UNMOVED = 1e-3
 # How much the place where parts meet counts next to that where axes meet.
 MEETING_SHARE = 1e-3
 
@@ -81,7 +83,8 @@ def build_skeleton(tree: Tree, squares_FP: np.ndarray) -> BuiltSkeleton:
 def _kind(prismatic: bool, travel: float) -> str:
     if prismatic:
         return 'prismatic'
-    return 'continuous' if travel > 2.0 * math.pi else 'revolute'
+    # Nothing is known of the limits of one that has not moved.
+    return 'revolute' if UNMOVED < travel <= 2.0 * math.pi else 'continuous'
 
 
 def _usable(tree: Tree, squares_FP: np.ndarray) -> np.ndarray:

@@ -11,9 +11,14 @@ import torch
 
 from posefield.articulation.fitting_data import FittingPixels
 from posefield.articulation.hierarchy import Hierarchy
-from posefield.articulation.part_halves import halved, joined
+from posefield.articulation.part_halves import halved
 from posefield.articulation.parts import PartMotion
-from posefield.articulation.skeleton_search import SkeletonSearch, SkeletonSearchConfig
+from posefield.articulation.round_ends import with_round_ends
+from posefield.articulation.skeleton_search import (
+    MUCH,
+    SkeletonSearch,
+    SkeletonSearchConfig,
+)
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trials, adapt
@@ -184,7 +189,9 @@ def choose_joints(
 
         def remove(stage: str) -> tuple[int, SkeletonTracks]:
             # What made up for others that were not right yet is missed no more.
-            return chosen, joined(search(stage, prune_s).pruned(fitting.tracks))
+            fewer = search(stage, prune_s).pruned(fitting.tracks)
+            unseen = MUCH * config.search.tolerance
+            return chosen, with_round_ends(fewer, pixels, config.loss, unseen)
 
         _, tracks = _found_once('removing joints', remove, jointed, run)
     best = jointed[chosen]

@@ -63,7 +63,11 @@ def arm_motion(tree: Tree) -> PartMotion:
 
 def arm_pictures(tree: Tree) -> FittingPixels:
     """Pictures of the arm from five sides."""
-    tracks = SkeletonTracks.from_tree(tree, arm_motion(tree))
+    return pictures_of(SkeletonTracks.from_tree(tree, arm_motion(tree)))
+
+
+def pictures_of(tracks: SkeletonTracks) -> FittingPixels:
+    """Pictures of ellipsoids where the arm is, from five sides."""
     camera = Camera(SIZE, SIZE, 1.6 * SIZE, 1.6 * SIZE, (SIZE - 1) / 2, (SIZE - 1) / 2)
     middle = np.array([0.2, 0.0, 0.1])
     T_scene_cam = np.stack(
@@ -134,7 +138,7 @@ def with_a_joint_too_many() -> Tree:
     )
 
 
-def _jointed(rows, parents, link_of_part, *, in_place=None, factors=1.0) -> Tree:
+def jointed(rows, parents, link_of_part, *, in_place=None, factors=1.0) -> Tree:
     """The arm with its joints in other rows, one of them in the frame of its parent.
 
     Positions are multiplied by factors.
@@ -156,26 +160,26 @@ def _jointed(rows, parents, link_of_part, *, in_place=None, factors=1.0) -> Tree
 
 def with_the_second_link_in_two() -> Tree:
     """The arm with the parts of the second link on two joints beside each other that are one."""
-    return _jointed([0, 1, 2, 2, 3], (-1, 0, 1, 1, 2), [0, 1, 2, 3, 4])
+    return jointed([0, 1, 2, 2, 3], (-1, 0, 1, 1, 2), [0, 1, 2, 3, 4])
 
 
 def with_a_turn_shared() -> Tree:
     """The arm with two joints, with nothing between them, that share the second's turns."""
     shares = [1.0, 1.0, 0.3, 0.7, 1.0]
     parents = (-1, 0, 1, 2, 3)
-    return _jointed([0, 1, 2, 2, 3], parents, [0, 1, 3, 3, 4], in_place=3, factors=shares)
+    return jointed([0, 1, 2, 2, 3], parents, [0, 1, 3, 3, 4], in_place=3, factors=shares)
 
 
 def with_a_turn_undone() -> Tree:
     """The arm with one part of the second link standing on the first, as two joints say it."""
     parents = (-1, 0, 1, 2, 2)
-    return _jointed([0, 1, 2, 3, 2], parents, [0, 1, 2, 4, 3], in_place=4, factors=UNDOING)
+    return jointed([0, 1, 2, 3, 2], parents, [0, 1, 2, 4, 3], in_place=4, factors=UNDOING)
 
 
 def with_the_second_link_on_the_third() -> Tree:
     """The arm with the parts of the second link on a joint of the third that turns back."""
     parents = (-1, 0, 1, 2, 3)
-    tree = _jointed([0, 1, 2, 3, 3], parents, [0, 1, 4, 4, 3], in_place=4, factors=UNDOING)
+    tree = jointed([0, 1, 2, 3, 3], parents, [0, 1, 4, 4, 3], in_place=4, factors=UNDOING)
     T_link_part = tree.T_link_part_P44.copy()
     T_link_part[2:4, :3, 3] -= tree.T_parent_joint_L44[3, :3, 3]
     return replace(tree, T_link_part_P44=T_link_part)

@@ -1,6 +1,7 @@
 """Closed-form rendering of posed ellipsoids."""
 
 import numpy as np
+import pytest
 import roma
 import torch
 
@@ -70,6 +71,49 @@ def test_what_is_in_front_hides_what_is_behind():
         assert int(colour[0, :, 0].argmax()) == expected
         assert float(shares.sum()) == 1.0
         assert float(colour.max()) > 0.99
+
+
+def two_in_a_row(distance: float):
+    """A blue ball behind a red disc that is much smaller, and places across the disc's edge."""
+    t = torch.tensor([[[0.0, 0.0, -distance], [0.0, 0.0, 0.0]]]).double()
+    radii = torch.tensor([[0.04, 0.04, 0.02], [0.3, 0.3, 0.3]]).double()
+    look = Appearance(
+        torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]).double(),
+        torch.zeros(2, 3, 3).double(),
+        torch.zeros(3).double(),
+    )
+    R = torch.eye(3).double().expand(1, 2, 3, 3)
+    xy = torch.linspace(0.0, 0.09, 60).double()[None, :, None] * torch.tensor([0.6, 0.8]).double()
+    return R, t, radii, look, monomials(xy)
+
+
+@pytest.mark.parametrize('softness', [0.002, 0.01])
+def test_colours_are_blended_from_front_to_back(softness):
+    R, t, radii, look, places = two_in_a_row(1.5)
+    T = camera_behind(3.0)
+
+    def drawn(which):
+        some = Appearance(look.means_P3[which], look.textures_P33[which], look.light_3)
+        ellipses = ellipses_of(R[:, which], t[:, which], radii[which], some, T)
+        return render_ellipses(ellipses, places, softness, 0.03)
+
+    front, back = (-torch.expm1(-drawn(slice(k, k + 1))[0]) for k in (0, 1))
+    _, colour, shares = drawn(slice(0, 2))
+    seen = torch.stack([front, (1.0 - front) * back], dim=1)
+    torch.testing.assert_close(shares, seen / seen.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(colour[:, 0], shares[:, 0])
+    assert front.max() > 0.9 and front.min() < 0.1
+
+
+@pytest.mark.parametrize('distance', [0.5, 1.0, 2.0])
+def test_what_is_in_front_does_not_colour_what_is_beside_it(distance):
+    R, t, radii, look, places = two_in_a_row(distance)
+    ellipses = ellipses_of(R, t, radii, look, camera_behind(3.0))
+    _, colour, _ = render_ellipses(ellipses, places, 0.002, 0.03)
+    outline = 0.04 / (3.0 - distance)
+    beside = torch.linspace(0.0, 0.09, 60) > outline + 6 * 0.002
+    assert beside.any()
+    assert float(colour[0, 0, beside].max()) < 0.01
 
 
 def turned_round(T: torch.Tensor) -> torch.Tensor:
