@@ -36,6 +36,8 @@ _PARAMETERS = (
     'light_3',
 )
 _BUFFERS = ('root_rest_3', 'first_log_radii_P3')
+# Those of which every part has one.
+PART_VALUES = tuple(name for name in (*_PARAMETERS, *_BUFFERS) if '_P' in name)
 # What joints have no part in.
 _PAINT = ('log_radii_P3', 'first_log_radii_P3', 'means_P3', 'textures_P33', 'light_3')
 
@@ -265,9 +267,11 @@ class SkeletonTracks(nn.Module):
         return SkeletonTracks(self.hierarchy.split(part), values)
 
     def shaped_as(self, hierarchy: Hierarchy) -> 'SkeletonTracks':
-        """Return tracks of other joints over the same frames and parts, to load values into."""
-        joints = len(hierarchy.parents)
+        """Return tracks of other joints and parts over the same frames, to load values into."""
+        joints, parts = len(hierarchy.parents), len(hierarchy.joint_of_part)
         values = self.values()
+        for name in PART_VALUES:
+            values[name] = values[name].new_ones(parts, *values[name].shape[1:])
         for name in ('axes_J3', 'points_J3'):
             values[name] = values[name].new_ones(joints, 3)
         values['positions_FJ'] = self.positions_FJ.new_zeros(len(self.positions_FJ), joints)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from posefield.articulation.kinematics import Skeleton
+from posefield.articulation.skeleton_building import UNMOVED
 from posefield.evaluation import report_page
 from posefield.storage import atomic_write_text
 
@@ -158,6 +159,8 @@ def _joints_section(report: ArticulationReport) -> str:
             else (joint.lower, joint.upper)
         )
         limits = f'{low:.0f}° to {high:.0f}°' if turns else f'{low:.3g} to {high:.3g}'
+        if joint.kind == 'continuous' and joint.upper - joint.lower < UNMOVED:
+            limits = 'not seen to turn'
         rows.append(
             (
                 joint.name,

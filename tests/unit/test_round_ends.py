@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from posefield.articulation.round_ends import with_round_ends
+from posefield.articulation.skeleton_fitting import moving_as
 from posefield.articulation.skeleton_stage import SkeletonLossConfig
-from posefield.articulation.skeleton_tracks import SkeletonTracks
-from support.rendered_arm import arm_motion, jointed, pictures_of
+from posefield.articulation.skeleton_tracks import PART_VALUES, SkeletonTracks
+from posefield.articulation.structure import ProposedTree, structure_of
+from support.rendered_arm import arm_motion, arm_tree, jointed, pictures_of
 
 DISC = 4
 UNSEEN = 0.01
@@ -49,6 +52,21 @@ def test_a_round_disc_gets_a_joint_about_its_axis_that_has_not_moved():
     assert not found.positions_FJ[:, 2].any()
 
 
+def test_its_joint_is_continuous_and_has_no_evidence():
+    tracks = arm_with_an_end([0.12, 0.12, 0.05])
+    found = ended(tracks)
+    motion = moving_as(found, arm_motion(arm_tree()))
+    structure = structure_of(ProposedTree(found.tree(), ()), motion)
+    last, report = structure.skeleton.joints[-1], structure.report.joints[-1]
+    assert last.kind == 'continuous'
+    assert structure.skeleton.links[-1].parts == (DISC,)
+    assert report.evidence < 1.0 < min(one.evidence for one in structure.report.joints[:-1])
+    T = structure.skeleton.forward(structure.positions_FD, structure.T_scene_root_F44)
+    axis_F3 = T[:, structure.skeleton.link_index(last.child), :3, :3] @ last.axis_3
+    thin_F3 = motion.T_scene_part_FP44[:, DISC, :3, int(motion.radii_P3[DISC].argmin())]
+    np.testing.assert_allclose(np.abs((axis_F3 * thin_F3).sum(axis=1)), 1.0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     'radii',
     [
@@ -71,6 +89,37 @@ def test_a_disc_that_turns_already_gets_no_other_joint():
     tracks = arm_with_an_end([0.12, 0.12, 0.05])
     with torch.no_grad():
         tracks.axes_J3[1] = tracks.rest_rotations_P33[DISC, :, 2]
+    assert ended(tracks).hierarchy.parents == (-1, 0)
+
+
+def rod_with_a_disc(disc_colour) -> SkeletonTracks:
+    """The arm with a blue rod at its end whose second half is a disc at the rod's end."""
+    tracks = arm_with_an_end([0.05, 0.05, 0.15])
+    rod, disc = DISC, DISC + len(tracks.log_radii_P3) // 2
+    with torch.no_grad():
+        tracks.log_radii_P3[disc] = torch.tensor([0.12, 0.12, 0.05]).log()
+        tracks.rest_centres_P3[disc] += 0.15 * tracks.rest_rotations_P33[disc, :, 2]
+        tracks.means_P3[rod] = torch.tensor([0.1, 0.1, 0.9])
+        tracks.means_P3[disc] = torch.tensor(disc_colour)
+    return tracks
+
+
+def test_a_disc_of_another_colour_than_the_other_half_becomes_a_part():
+    tracks = rod_with_a_disc([0.1, 0.7, 0.1])
+    found = ended(tracks)
+    assert found.hierarchy.joint_of_part == (-1, 0, 1, 1, 1, 2)
+    halves = [DISC, DISC + 5]
+    for name in PART_VALUES:
+        values, theirs = getattr(found, name)[[DISC, 5]], getattr(tracks, name)[halves]
+        torch.testing.assert_close(values, theirs, msg=name)
+    # As many parts are made room for when a run is resumed.
+    again = tracks.shaped_as(found.hierarchy)
+    again.load_state_dict(found.state_dict())
+    assert len(again.log_radii_P3) == 6
+
+
+def test_a_half_of_the_same_colour_is_no_part_of_its_own():
+    tracks = rod_with_a_disc([0.1, 0.1, 0.85])
     assert ended(tracks).hierarchy.parents == (-1, 0)
 
 
