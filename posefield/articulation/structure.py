@@ -1,5 +1,6 @@
 """From parts in motion to links and joints."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -9,11 +10,12 @@ from posefield.articulation.kinematics import Skeleton
 from posefield.articulation.merging import MergeLevel, merge
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.rigid_bodies import bodies_of_parts, rotation_lengths
-from posefield.articulation.skeleton_building import build_skeleton
+from posefield.articulation.skeleton_building import UNMOVED, build_skeleton
 from posefield.articulation.tree_fitting import Tree, TreeFit, fit_tree, freezing_costs
 from posefield.articulation.tree_search import Observed, coordinate_noise, search_tree
 from posefield.data.scene_normalisation import SceneNormalisation
 from posefield.errors import ArticulationError
+from posefield.geometry.poses import invert
 
 MAX_SEARCH_FRAMES = 120
 LEAST_NOISE = 1e-4
@@ -152,10 +154,16 @@ def propose_tree(motion: PartMotion, config: StructureConfig | None = None) -> P
 
 
 def structure_of(proposed: ProposedTree, motion: PartMotion) -> Structure:
-    """Return a tree as a structure, fitted to parts whose motion it explains already."""
+    """Return a tree as a structure, fitted to parts whose motion it explains already.
+
+    Joints that have not moved stay: motion says nothing of them.
+    """
     lengths_P3 = rotation_lengths(motion.radii_P3)
     seen = motion.T_scene_part_FP44, lengths_P3
-    fit = fit_tree(proposed.tree, *seen, POLISHING_ITERATIONS)
+    unmoved_L = np.abs(proposed.tree.positions_FL).max(axis=0) < UNMOVED
+    held = (np.flatnonzero(unmoved_L[1:]) + 1).tolist()
+    fit = fit_tree(proposed.tree, *seen, POLISHING_ITERATIONS, held)
+    fit = replace(fit, tree=_with_joints_as_in(fit.tree, proposed.tree, held))
     built = build_skeleton(fit.tree, fit.squares_FP)
     evidence_L, _ = freezing_costs(fit.tree, *seen)
     joints = report_joints(built, fit.tree, evidence_L, bodies_of_parts(motion), motion.radii_P3)
@@ -166,6 +174,21 @@ def structure_of(proposed: ProposedTree, motion: PartMotion) -> Structure:
         built.T_scene_root_F44,
         StructureReport(float(np.sqrt(coordinate_noise(fit))), proposed.levels, joints),
     )
+
+
+def _with_joints_as_in(tree: Tree, before: Tree, links: Sequence[int]) -> Tree:
+    """Return a tree with joints at 0 where they were in the first part that each carries."""
+    T_joint, T_part = tree.T_parent_joint_L44.copy(), tree.T_link_part_P44.copy()
+    for link in links:
+        parts = np.flatnonzero(tree.link_of_part == link)
+        if not len(parts):
+            continue
+        shift = T_part[parts[0]] @ invert(before.T_link_part_P44[parts[0]])
+        T_joint[link] = T_joint[link] @ shift
+        T_part[parts] = invert(shift) @ T_part[parts]
+        below = [child for child, parent in enumerate(tree.parents) if parent == link]
+        T_joint[below] = invert(shift) @ T_joint[below]
+    return replace(tree, T_parent_joint_L44=T_joint, T_link_part_P44=T_part)
 
 
 def _check(motion: PartMotion, config: StructureConfig) -> None:

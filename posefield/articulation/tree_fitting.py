@@ -5,6 +5,7 @@ the root's pose (in every frame).  Frames touch only each other's shared unknown
 frame are eliminated (Schur complement) and the cost grows linearly with the frames.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,7 +92,11 @@ class TreeFit:
 
 
 def fit_tree(
-    tree: Tree, T_scene_part_FP44: np.ndarray, lengths_P3: np.ndarray, iterations: int = 30
+    tree: Tree,
+    T_scene_part_FP44: np.ndarray,
+    lengths_P3: np.ndarray,
+    iterations: int = 30,
+    held: Sequence[int] = (),
 ) -> TreeFit:
     """Return the tree that explains the poses of the parts best (Levenberg-Marquardt).
 
@@ -100,6 +105,7 @@ def fit_tree(
         T_scene_part_FP44: observed.
         lengths_P3: what a radian about each axis of each part counts, see `rotation_lengths`.
         iterations: at most.
+        held: links whose joints stay as they are, with their positions.
     """
     metric = np.concatenate([np.ones_like(lengths_P3), lengths_P3], axis=1)
     errors = _errors(tree, T_scene_part_FP44, metric)
@@ -108,7 +114,7 @@ def fit_tree(
     damping = DAMPING
     for _ in range(iterations):
         weights = 1.0 / (scales + errors**2 / OUTLIER**2)
-        step = _normal_equations(tree, T_scene_part_FP44, metric, errors, weights)
+        step = _normal_equations(tree, T_scene_part_FP44, metric, errors, weights).holding(held)
         while damping < MAX_DAMPING:
             tried = step.applied(tree, damping)
             tried_errors = _errors(tried, T_scene_part_FP44, metric)
@@ -209,6 +215,19 @@ class _Step:
     shared_ss: np.ndarray
     frame_pull_Fd: np.ndarray
     shared_pull_s: np.ndarray
+
+    def holding(self, links: Sequence[int]) -> '_Step':
+        """Return the equations of all but the joints of some links, which stay."""
+        columns = [link - 1 for link in links]
+        shared = [6 * column + row for column in columns for row in range(6)]
+        found = _Step(*(value.copy() for value in vars(self).values()))
+        found.between_Fds[:, columns] = found.between_Fds[:, :, shared] = 0.0
+        found.frame_pull_Fd[:, columns] = found.shared_pull_s[shared] = 0.0
+        found.frame_Fdd[:, columns] = found.frame_Fdd[:, :, columns] = 0.0
+        found.frame_Fdd[:, columns, columns] = 1.0
+        found.shared_ss[shared] = found.shared_ss[:, shared] = 0.0
+        found.shared_ss[shared, shared] = 1.0
+        return found
 
     def applied(self, tree: Tree, damping: float) -> Tree:
         d, s = self.between_Fds.shape[1:]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 import torch
 
 from posefield.articulation.round_ends import with_round_ends
@@ -11,7 +12,7 @@ from posefield.articulation.skeleton_fitting import moving_as
 from posefield.articulation.skeleton_stage import SkeletonLossConfig
 from posefield.articulation.skeleton_tracks import PART_VALUES, SkeletonTracks
 from posefield.articulation.structure import ProposedTree, structure_of
-from support.rendered_arm import arm_motion, arm_tree, jointed, pictures_of
+from support.rendered_arm import FRAMES, arm_motion, arm_tree, jointed, pictures_of
 
 DISC = 4
 UNSEEN = 0.01
@@ -56,6 +57,11 @@ def test_its_joint_is_continuous_and_has_no_evidence():
     tracks = arm_with_an_end([0.12, 0.12, 0.05])
     found = ended(tracks)
     motion = moving_as(found, arm_motion(arm_tree()))
+    # As poses are that have been fitted to images again.
+    jitter = np.random.default_rng(0).normal(scale=0.003, size=(FRAMES * (DISC + 1), 3))
+    turns = Rotation.from_rotvec(3.0 * jitter).as_matrix().reshape(FRAMES, DISC + 1, 3, 3)
+    motion.T_scene_part_FP44[..., :3, :3] @= turns
+    motion.T_scene_part_FP44[..., :3, 3] += jitter.reshape(FRAMES, DISC + 1, 3)
     structure = structure_of(ProposedTree(found.tree(), ()), motion)
     last, report = structure.skeleton.joints[-1], structure.report.joints[-1]
     assert last.kind == 'continuous'
@@ -64,7 +70,7 @@ def test_its_joint_is_continuous_and_has_no_evidence():
     T = structure.skeleton.forward(structure.positions_FD, structure.T_scene_root_F44)
     axis_F3 = T[:, structure.skeleton.link_index(last.child), :3, :3] @ last.axis_3
     thin_F3 = motion.T_scene_part_FP44[:, DISC, :3, int(motion.radii_P3[DISC].argmin())]
-    np.testing.assert_allclose(np.abs((axis_F3 * thin_F3).sum(axis=1)), 1.0, atol=1e-5)
+    np.testing.assert_allclose(np.abs((axis_F3 * thin_F3).sum(axis=1)), 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize(
