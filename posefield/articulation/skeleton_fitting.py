@@ -14,11 +14,7 @@ from posefield.articulation.hierarchy import Hierarchy
 from posefield.articulation.part_halves import halved
 from posefield.articulation.parts import PartMotion
 from posefield.articulation.round_ends import with_round_ends
-from posefield.articulation.skeleton_search import (
-    MUCH,
-    SkeletonSearch,
-    SkeletonSearchConfig,
-)
+from posefield.articulation.skeleton_search import MUCH, SkeletonSearch, SkeletonSearchConfig
 from posefield.articulation.skeleton_stage import SkeletonLossConfig, SkeletonStage, probe
 from posefield.articulation.skeleton_tracks import SkeletonTracks
 from posefield.articulation.skeleton_trials import Trials, adapt
